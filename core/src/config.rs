@@ -1,0 +1,90 @@
+//! How a core behaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which of TiKV's two APIs a core speaks. It decides how keys are written in PD's region bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyMode {
+    /// Raw keys: region bounds are keys as they are.
+    Raw,
+    /// Transactional keys: region bounds are memcomparable.
+    Txn,
+}
+
+/// How a core behaves. Two cores in one process share nothing, settings included.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where PD is: `host:port` or a URL, at least one.
+    pub pd_endpoints: Vec<Arc<str>>,
+    /// Raw or transactional.
+    pub mode: KeyMode,
+    /// How many operations may be in flight before [`Full`](crate::Full).
+    pub max_operations: usize,
+    /// How long one attempt of a short request may take (client-go's ReadTimeoutShort, 30 s).
+    pub attempt_timeout: Duration,
+    /// How long one attempt of a scan or batch read may take (client-go's ReadTimeoutMedium, 60 s).
+    pub scan_attempt_timeout: Duration,
+    /// What a store is told as the limit of a write's execution (client-go's MaxWriteExecutionTime, 20 s).
+    pub max_write_execution: Duration,
+    /// How long one call to PD may take (client-go's PDServerTimeout, 3 s).
+    pub pd_timeout: Duration,
+    /// How long one request for PD's members may take (1 s in PD's client).
+    pub pd_member_timeout: Duration,
+    /// How often PD's members are asked for without cause (60 s in PD's client).
+    pub pd_refresh_interval: Duration,
+    /// How many lookups of regions may be under way at once.
+    pub max_region_loads: usize,
+    /// How many timestamps one request may ask for (10 000 in PD's client).
+    pub max_timestamp_batch: u32,
+    /// How long a region is trusted without being used (600 s in client-go).
+    pub region_ttl: Duration,
+    /// A random part of this is added to `region_ttl` (60 s in client-go).
+    pub region_ttl_jitter: Duration,
+    /// At how many bytes of keys and values a batch of prewrites, or of commits, is closed (16 KiB).
+    pub txn_batch_size: usize,
+    /// At how many bytes of keys and values a raw batch put is closed (16 KiB).
+    pub raw_batch_put_size: usize,
+    /// How many keys a raw batch get or batch delete holds at most (512).
+    pub raw_batch_keys: usize,
+    /// How many keys a snapshot's batch get holds at most (5 120).
+    pub batch_get_keys: usize,
+    /// How many pairs a page of a snapshot's scan holds at most (256).
+    pub scan_batch_size: u32,
+    /// How many batches of one operation may be under way at once (128).
+    pub max_batches: usize,
+    /// A transaction below this many keys in a region is resolved key by key (512).
+    pub resolve_lite_threshold: u64,
+    /// How many fates of other transactions are remembered (2 048).
+    pub fate_cache_size: usize,
+}
+
+impl Config {
+    /// client-go's numbers.
+    pub fn new(pd_endpoints: Vec<Arc<str>>, mode: KeyMode) -> Self {
+        Self {
+            pd_endpoints,
+            mode,
+            max_operations: 1 << 20,
+            attempt_timeout: Duration::from_secs(30),
+            scan_attempt_timeout: Duration::from_secs(60),
+            max_write_execution: Duration::from_secs(20),
+            pd_timeout: Duration::from_secs(3),
+            pd_member_timeout: Duration::from_secs(1),
+            pd_refresh_interval: Duration::from_secs(60),
+            max_region_loads: 64,
+            max_timestamp_batch: 10_000,
+            region_ttl: Duration::from_secs(600),
+            region_ttl_jitter: Duration::from_secs(60),
+            txn_batch_size: 16 << 10,
+            raw_batch_put_size: 16 << 10,
+            raw_batch_keys: 512,
+            batch_get_keys: 5_120,
+            scan_batch_size: 256,
+            max_batches: 128,
+            resolve_lite_threshold: 512,
+            fate_cache_size: 2_048,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Operations: each a machine of named states, consumed by value by the step that leaves it.
+//!
+//! A machine is started once, woken whenever a wait of its own ends, and stopped by its deadline or
+//! by its owner. It never sees a command or a timer: it asks its [`Cx`] for calls, timestamps,
+//! resolutions and pauses, each under a tag, and is woken with that tag.
+
+pub(crate) mod commit;
+mod point;
+mod raw_batch;
+#[cfg(test)]
+mod raw_stories;
+mod rollback;
+mod scan;
+mod snapshot;
+#[cfg(test)]
+mod txn_stories;
+
+use std::time::Duration;
+
+use crate::command::Cancel;
+use crate::error::{Error, ErrorKind};
+use crate::operation::{Operation, RawOperation, ReadOperation, Reply};
+use crate::region_call::Abandoned;
+use crate::shared::{Cx, Shared, Tag, Wake};
+
+use commit::Commit;
+use point::RawPoint;
+use raw_batch::RawBatch;
+use rollback::Rollback;
+use scan::Scan;
+use snapshot::{SnapshotBatchGet, SnapshotGet};
+
+/// What a step leads to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Wait on.
+    Next(Op),
+    /// It is over.
+    Done(Result<Reply, Error>),
+    /// The owner can be told; the rest goes on for the benefit of others, under a deadline of its own.
+    Detach(Result<Reply, Error>, Op, Duration),
+    /// The rest is over, too.
+    Finished,
+}
+
+/// One operation in flight. Large machines are boxed, so that a slot of the table stays small.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Op {
+    /// Waiting until PD is known.
+    Ready,
+    /// Waiting for a timestamp.
+    Timestamp,
+    RawPoint(RawPoint),
+    RawBatch(Box<RawBatch>),
+    Scan(Box<Scan>),
+    Get(Box<SnapshotGet>),
+    BatchGet(Box<SnapshotBatchGet>),
+    Commit(Box<Commit>),
+    Rollback(Box<Rollback>),
+}
+
+const _: () = assert!(size_of::<Op>() <= 128);
+
+impl Op {
+    /// Starts an operation.
+    pub(crate) fn start(operation: Operation, cx: &mut Cx<'_>) -> Step {
+        match operation {
+            Operation::Ready => {
+                cx.shared.pd_await_ready(cx.owner, 0);
+                Step::Next(Self::Ready)
+            }
+            Operation::Timestamp => {
+                cx.timestamp(0);
+                Step::Next(Self::Timestamp)
+            }
+            Operation::Raw { op, cf } => match op {
+                RawOperation::Get { .. }
+                | RawOperation::Put { .. }
+                | RawOperation::Delete { .. } => RawPoint::start(op, &cf, cx),
+                RawOperation::BatchGet { .. }
+                | RawOperation::BatchPut { .. }
+                | RawOperation::BatchDelete { .. } => RawBatch::start(op, cf, cx),
+                RawOperation::Scan(spec) => Scan::start_raw(spec, cf, cx),
+            },
+            Operation::Read { op, at } => match op {
+                ReadOperation::Get { key } => SnapshotGet::start(key, at, cx),
+                ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, at, cx),
+                ReadOperation::Scan(spec) => Scan::start_snapshot(spec, at, cx),
+            },
+            Operation::Commit(plan) => Commit::start(*plan, cx),
+            Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
+        }
+    }
+
+    /// A wait is over.
+    pub(crate) fn wake(self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
+        match self {
+            Self::Ready => match wake {
+                Wake::PdReady => Step::Done(Ok(Reply::Done)),
+                _ => Step::Next(self),
+            },
+            Self::Timestamp => match wake {
+                Wake::Timestamp(result) => Step::Done(result.map(Reply::Timestamp)),
+                _ => Step::Next(self),
+            },
+            Self::RawPoint(machine) => machine.wake(wake),
+            Self::RawBatch(machine) => machine.wake(tag, wake, cx),
+            Self::Scan(machine) => machine.wake(tag, wake, cx),
+            Self::Get(machine) => machine.wake(tag, wake, cx),
+            Self::BatchGet(machine) => machine.wake(tag, wake, cx),
+            Self::Commit(machine) => machine.wake(tag, wake, cx),
+            Self::Rollback(machine) => machine.wake(tag, wake, cx),
+        }
+    }
+
+    /// Stops the operation, because its time is up, because its owner no longer wants it, or
+    /// because the core closes. For the owner's part it is over after this step, whatever goes on
+    /// in the background.
+    pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> (Cancel, Step) {
+        let stopped = |step| (Cancel::Stopped, step);
+        match self {
+            Self::Ready => {
+                let owner = cx.owner;
+                cx.shared.pd_forget(owner);
+                stopped(Step::Done(Err(why.error(None, cx.shared))))
+            }
+            Self::Timestamp => {
+                let owner = cx.owner;
+                cx.shared.tso_forget(owner);
+                stopped(Step::Done(Err(why.error(None, cx.shared))))
+            }
+            Self::RawPoint(machine) => stopped(machine.stop(why, cx)),
+            Self::RawBatch(machine) => stopped(machine.stop(why, cx)),
+            Self::Scan(machine) => stopped(machine.stop(why, cx)),
+            Self::Get(machine) => stopped(machine.stop(why, cx)),
+            Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
+            Self::Commit(machine) => machine.stop(why, cx),
+            Self::Rollback(machine) => stopped(machine.stop(why, cx)),
+        }
+    }
+}
+
+/// Why an operation is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stop {
+    /// Its deadline has passed.
+    Deadline,
+    /// Its owner dropped it.
+    Cancelled,
+    /// The core closes.
+    Closed,
+}
+
+impl Stop {
+    /// The error to tell, given what the operation was in the middle of.
+    pub(crate) fn error(self, left: Option<Abandoned>, shared: &Shared) -> Error {
+        let (cause, attempts, doubt) = match left {
+            Some(left) => (left.cause, left.attempts, left.doubt),
+            None => (None, 0, false),
+        };
+        match self {
+            // Who waits for PD and nothing else is told so, with the addresses tried.
+            Self::Deadline if attempts == 0 && shared.pd.leader().is_none() => {
+                shared.pd.why_unavailable().because(cause)
+            }
+            Self::Deadline => {
+                Error::new(ErrorKind::DeadlineExceeded, "the operation's deadline has passed")
+                    .because(cause)
+            }
+            Self::Cancelled => Error::new(ErrorKind::Cancelled, "the operation was cancelled"),
+            Self::Closed => Error::new(ErrorKind::Closed, "the client was closed").because(cause),
+        }
+        .after(attempts)
+        .in_doubt(doubt)
+    }
+}
+
+/// A machine was given what another one is for: a mistake in this crate, told as one instead of
+/// taking the process down.
+fn misrouted(what: &str) -> Step {
+    debug_assert!(false, "misrouted: {what}");
+    Step::Done(Err(Error::new(ErrorKind::Protocol, format!("internal: unexpected {what}"))))
+}

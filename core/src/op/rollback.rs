@@ -1,0 +1,176 @@
+//! Undoing a transaction: its locks go, and it can never take them again (`transactions.md` §10).
+//!
+//! The primary first, alone. As long as the primary's fate is open, another client may commit the
+//! transaction, and then rolling back a secondary would tear it apart; once the primary is rolled
+//! back, nobody can. A store refuses to roll back what is committed, and then nothing else is touched.
+
+use anatase_proto::kvrpcpb;
+use anatase_proto::rpc::Rpc;
+
+use crate::backoff::{Backoff, budget};
+use crate::error::{Error, ErrorKind};
+use crate::fanout::{Batch, Fanout, Job, Progress};
+use crate::op::{Op, Step, Stop};
+use crate::operation::{Key, Reply};
+use crate::region_call::Abandoned;
+use crate::shared::{CallSpec, Cx, Tag, Wake};
+use crate::timestamp::Timestamp;
+use crate::wire::reply;
+
+/// The undoing of one transaction, for whoever needs it.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Undo {
+    fanout: Fanout<RollbackJob>,
+    /// What follows once the primary is rolled back.
+    secondaries: Vec<Key>,
+}
+
+/// What an [`Undo`] has come to.
+pub(crate) enum Undone {
+    Going(Undo),
+    Done,
+    Failed(Error),
+}
+
+#[derive(Clone, Debug, Hash)]
+struct RollbackJob {
+    start_ts: Timestamp,
+    keys: Vec<Key>,
+    max_weight: usize,
+}
+
+impl Undo {
+    /// Starts to roll back `primary` and then `secondaries`, with waits numbered from `first_tag` on.
+    pub(crate) fn start(
+        start_ts: Timestamp,
+        primary: Key,
+        mut secondaries: Vec<Key>,
+        first_tag: Tag,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        secondaries.retain(|key| *key != primary);
+        secondaries.sort_unstable();
+        secondaries.dedup();
+        let fanout = Self::fanout(start_ts, vec![primary], first_tag, cx);
+        Self { fanout, secondaries }
+    }
+
+    fn fanout(
+        start_ts: Timestamp,
+        keys: Vec<Key>,
+        tag: Tag,
+        cx: &mut Cx<'_>,
+    ) -> Fanout<RollbackJob> {
+        let config = &cx.shared.config;
+        let job = RollbackJob { start_ts, keys, max_weight: config.txn_batch_size };
+        let mut fanout = Fanout::new(job, Backoff::new(budget::CLEANUP), config.max_batches, tag);
+        fanout.advance(cx);
+        fanout
+    }
+
+    pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
+        match self.fanout.wake(tag, wake, cx) {
+            Progress::Nothing => {}
+            Progress::Answer { response, .. } => {
+                if let Err(error) = reply::batch_rollback(response) {
+                    self.fanout.abandon(cx);
+                    return Undone::Failed(error);
+                }
+            }
+            Progress::Failed { error, .. } => {
+                self.fanout.abandon(cx);
+                return Undone::Failed(error);
+            }
+        }
+        self.fanout.advance(cx);
+        if !self.fanout.is_done() {
+            return Undone::Going(self);
+        }
+        if self.secondaries.is_empty() {
+            return Undone::Done;
+        }
+        let secondaries = std::mem::take(&mut self.secondaries);
+        let start_ts = self.fanout.job.start_ts;
+        let tag = self.fanout.end_tag();
+        Undone::Going(Self {
+            fanout: Self::fanout(start_ts, secondaries, tag, cx),
+            secondaries: Vec::new(),
+        })
+    }
+
+    pub(crate) fn abandon(&mut self, cx: &mut Cx<'_>) -> Abandoned {
+        self.fanout.abandon(cx)
+    }
+}
+
+impl Job for RollbackJob {
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn key(&self, index: usize) -> &Key {
+        &self.keys[index]
+    }
+
+    fn weight(&self, index: usize) -> usize {
+        self.keys[index].len()
+    }
+
+    fn max_items(&self) -> usize {
+        usize::MAX
+    }
+
+    fn max_weight(&self) -> usize {
+        self.max_weight
+    }
+
+    fn request(&self, batch: &Batch, cx: &mut Cx<'_>) -> CallSpec {
+        let message = kvrpcpb::BatchRollbackRequest {
+            start_version: self.start_ts.version(),
+            keys: self.keys[batch.piece.start..batch.piece.end].to_vec(),
+            ..Default::default()
+        };
+        CallSpec {
+            rpc: Rpc::KvBatchRollback,
+            body: cx.encode(&message),
+            extra: None,
+            max_execution_ms: cx.shared.config.max_write_execution.as_millis() as u64,
+            timeout: cx.shared.config.attempt_timeout,
+            is_retry: batch.piece.is_retry,
+            wants_range: false,
+            decisive: false,
+        }
+    }
+}
+
+/// [`Operation::Rollback`](crate::Operation::Rollback).
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Rollback(Undo);
+
+impl Rollback {
+    pub(crate) fn start(start_ts: Timestamp, mut keys: Vec<Key>, cx: &mut Cx<'_>) -> Step {
+        if keys.is_empty() {
+            return Step::Done(Ok(Reply::Done));
+        }
+        if start_ts == Timestamp::MAX {
+            let text = "the maximal timestamp starts no transaction";
+            return Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)));
+        }
+        let primary = keys.remove(0);
+        let undo = Undo::start(start_ts, primary, keys, 0, cx);
+        Step::Next(Op::Rollback(Box::new(Self(undo))))
+    }
+
+    pub(crate) fn wake(self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
+        match self.0.wake(tag, wake, cx) {
+            Undone::Going(undo) => Step::Next(Op::Rollback(Box::new(Self(undo)))),
+            Undone::Done => Step::Done(Ok(Reply::Done)),
+            Undone::Failed(error) => Step::Done(Err(error)),
+        }
+    }
+
+    pub(crate) fn stop(mut self, why: Stop, cx: &mut Cx<'_>) -> Step {
+        let left = self.0.abandon(cx);
+        Step::Done(Err(why.error(Some(left), cx.shared)))
+    }
+}

@@ -1,0 +1,331 @@
+//! What an application can ask of the core, and what it gets back.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::time::Instant;
+use crate::timestamp::Timestamp;
+
+/// A key as the application knows it: without any prefix or encoding.
+pub type Key = Bytes;
+/// A value.
+pub type Value = Bytes;
+
+/// A pair.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KvPair {
+    /// The key.
+    pub key: Key,
+    /// The value; empty in key-only scans.
+    pub value: Value,
+}
+
+/// `start ≤ key < end`, where an empty `end` means «no upper bound».
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyRange {
+    /// The first key that belongs.
+    pub start: Key,
+    /// The first key that does not; empty for none.
+    pub end: Key,
+}
+
+impl KeyRange {
+    /// The range `[start, end)`.
+    pub fn new(start: impl Into<Key>, end: impl Into<Key>) -> Self {
+        Self { start: start.into(), end: end.into() }
+    }
+
+    /// From any pair of bounds.
+    ///
+    /// An inclusive end `k` becomes the exclusive end `k ‖ 0x00`, the next key in byte order. An
+    /// *exclusive empty end* (`..""`) holds no key at all and is not the same as no end; since the
+    /// wire cannot say it, it becomes the empty range `[0x00, 0x00)`.
+    pub fn from_bounds(start: Bound<Key>, end: Bound<Key>) -> Self {
+        let start = match start {
+            Bound::Included(key) => key,
+            Bound::Excluded(key) => next_key(&key),
+            Bound::Unbounded => Key::new(),
+        };
+        match end {
+            Bound::Included(key) => Self { start, end: next_key(&key) },
+            Bound::Excluded(key) if key.is_empty() => {
+                let nothing = Key::from_static(&[0]);
+                Self { start: nothing.clone(), end: nothing }
+            }
+            Bound::Excluded(key) => Self { start, end: key },
+            Bound::Unbounded => Self { start, end: Key::new() },
+        }
+    }
+
+    /// Whether no key can be in it. A reversed range is empty, not an error.
+    pub fn is_empty(&self) -> bool {
+        !self.end.is_empty() && self.start >= self.end
+    }
+
+    /// Whether `key` is in it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.start <= key && (self.end.is_empty() || key < self.end)
+    }
+}
+
+/// The smallest key after `key` in byte order.
+pub fn next_key(key: &[u8]) -> Key {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}
+
+/// A column family of the raw API. TiKV's API V1 knows `default`, `lock` and `write`; any other name
+/// is for the server to refuse.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnFamily(Option<Arc<str>>);
+
+impl ColumnFamily {
+    /// The default column family.
+    pub const DEFAULT: Self = Self(None);
+
+    /// The column family called `name`; the empty name and `default` are the default.
+    pub fn new(name: &str) -> Self {
+        if name.is_empty() || name == "default" { Self(None) } else { Self(Some(name.into())) }
+    }
+
+    /// Its name on the wire: empty for the default.
+    pub fn name(&self) -> &str {
+        self.0.as_deref().unwrap_or("")
+    }
+}
+
+impl From<&str> for ColumnFamily {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for ColumnFamily {
+    fn from(name: String) -> Self {
+        Self::new(&name)
+    }
+}
+
+impl fmt::Display for ColumnFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("default"))
+    }
+}
+
+/// What an application can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Wait until PD's leader is known. Answered by [`Reply::Done`].
+    Ready,
+    /// A fresh timestamp from PD. Answered by [`Reply::Timestamp`].
+    Timestamp,
+    /// An operation of the raw API, in one column family.
+    Raw {
+        /// What to do.
+        op: RawOperation,
+        /// In which column family.
+        cf: ColumnFamily,
+    },
+    /// A read of a snapshot.
+    Read {
+        /// What to read.
+        op: ReadOperation,
+        /// As of when: every transaction committed at or before it is seen, no other is.
+        at: Timestamp,
+    },
+    /// Commit a transaction. Answered by [`Reply::Commit`]; an `Err` means that nothing was sent.
+    Commit(Box<CommitPlan>),
+    /// Remove the locks that a transaction may have left on `keys`, and keep it from ever taking
+    /// them: each key gets a rollback record. Answered by [`Reply::Done`].
+    Rollback {
+        /// The transaction.
+        start_ts: Timestamp,
+        /// Every key that may be locked, the primary first.
+        keys: Vec<Key>,
+    },
+}
+
+/// An operation of the raw API. Raw operations are not transactional and see no transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RawOperation {
+    /// Answered by [`Reply::Value`].
+    Get {
+        /// The key.
+        key: Key,
+    },
+    /// Answered by [`Reply::Done`].
+    Put {
+        /// The key.
+        key: Key,
+        /// The value; may be empty.
+        value: Value,
+        /// Seconds to live, 0 for ever.
+        ttl_secs: u64,
+    },
+    /// Answered by [`Reply::Done`], also when there was no such key.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+    /// Answered by [`Reply::Values`], one per key in the order asked, duplicates included.
+    BatchGet {
+        /// The keys, in any order.
+        keys: Vec<Key>,
+    },
+    /// Answered by [`Reply::Done`]. Of several values for one key the last one counts. Not atomic
+    /// over regions.
+    BatchPut {
+        /// The pairs, in any order.
+        pairs: Vec<KvPair>,
+        /// Seconds to live, 0 for ever.
+        ttl_secs: u64,
+    },
+    /// Answered by [`Reply::Done`]. Not atomic over regions.
+    BatchDelete {
+        /// The keys, in any order.
+        keys: Vec<Key>,
+    },
+    /// Answered by [`Reply::Pairs`] in the order of the scan.
+    Scan(ScanSpec),
+}
+
+/// A read of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReadOperation {
+    /// Answered by [`Reply::Value`].
+    Get {
+        /// The key.
+        key: Key,
+    },
+    /// Answered by [`Reply::Values`], one per key in the order asked, duplicates included.
+    BatchGet {
+        /// The keys, in any order.
+        keys: Vec<Key>,
+    },
+    /// Answered by [`Reply::Pairs`] in the order of the scan.
+    Scan(ScanSpec),
+}
+
+/// What to scan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScanSpec {
+    /// Where. An empty or reversed range gives nothing and sends nothing.
+    pub range: KeyRange,
+    /// How many pairs at most; 0 gives nothing and sends nothing.
+    pub limit: u32,
+    /// From the end of the range down to its start.
+    pub reverse: bool,
+    /// Leave the values out.
+    pub key_only: bool,
+}
+
+/// Everything the commit protocol needs, and nothing that the application can change afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CommitPlan {
+    /// The transaction's start.
+    pub start_ts: Timestamp,
+    /// Sorted by key, without duplicates, not empty.
+    pub mutations: Vec<Mutation>,
+    /// How long the transaction has been open; a lock's time to live starts at `start_ts`, so this is added to it.
+    pub open_for: Duration,
+}
+
+/// One key's part in a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mutation {
+    /// The key.
+    pub key: Key,
+    /// What happens to it.
+    pub op: MutationOp,
+}
+
+/// What a transaction does with a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MutationOp {
+    /// Write a value.
+    Put(Value),
+    /// Remove the value, if any.
+    Delete,
+    /// Write a value on condition that there is none.
+    Insert(Value),
+    /// Write nothing, but conflict with every transaction that writes the key.
+    Lock,
+    /// Commit only if there is no value; leaves no lock.
+    CheckNotExists,
+}
+
+impl Mutation {
+    /// Key bytes plus value bytes: what batch sizes are measured in.
+    pub fn size(&self) -> usize {
+        self.key.len()
+            + match &self.op {
+                MutationOp::Put(value) | MutationOp::Insert(value) => value.len(),
+                MutationOp::Delete | MutationOp::Lock | MutationOp::CheckNotExists => 0,
+            }
+    }
+
+    /// Whether its prewrite leaves a lock, so that it can be a primary and must be committed.
+    pub fn locks(&self) -> bool {
+        match self.op {
+            MutationOp::Put(_) | MutationOp::Delete | MutationOp::Insert(_) | MutationOp::Lock => {
+                true
+            }
+            MutationOp::CheckNotExists => false,
+        }
+    }
+}
+
+/// How an operation is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpOptions {
+    /// When the operation has to be over. Past it, it ends with
+    /// [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) or, where the decisive
+    /// request may have been executed, undetermined.
+    pub deadline: Instant,
+    /// Names this operation's private stream of random draws, so that adding or removing another
+    /// operation does not disturb it. A counter will do.
+    pub stream: u64,
+}
+
+/// What an operation gives when it succeeds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The value, or that there is none. An empty value is a value.
+    Value(Option<Value>),
+    /// One for each key asked for, in the order asked.
+    Values(Vec<Option<Value>>),
+    /// Pairs in the order of the scan.
+    Pairs(Vec<KvPair>),
+    /// A timestamp.
+    Timestamp(Timestamp),
+    /// How a commit ended.
+    Commit(CommitOutcome),
+}
+
+/// A commit ends in one of three ways, and the third is not an error to be retried.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CommitOutcome {
+    /// Every reader from `at` on sees it.
+    Committed {
+        /// The commit timestamp.
+        at: Timestamp,
+    },
+    /// No reader will ever see it.
+    Aborted(crate::error::Error),
+    /// The decisive request may have been executed, or may yet be. Only a later read can tell.
+    Undetermined(crate::error::Error),
+}

@@ -1,0 +1,299 @@
+//! What all operations share, and how the parts of a core wake each other.
+//!
+//! Plain fields: a step borrows them apart from the machine it runs, so no cell, no reference count
+//! and no lock is needed. Nothing here calls into a machine. Whoever's wait ends goes to
+//! [`Shared::ready`], and the one loop in `core.rs` runs it before the input returns: there is no
+//! re-entrancy, and every step sees a settled state.
+
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+
+use crate::codec::KeyCodec;
+use crate::command::{Call, Command, Destination, Event, WakeReason};
+use crate::config::Config;
+use crate::draw::Draws;
+use crate::error::{Error, Failure};
+use crate::id::{CommandId, Handle, OpId, RegionVersion};
+use crate::operation::KeyRange;
+use crate::pd::Pd;
+use crate::region::RegionCache;
+use crate::region::loader::Loader;
+use crate::region_call::RegionCall;
+use crate::resolve::{Resolved, Resolver};
+use crate::slab::Slab;
+use crate::stats::Stats;
+use crate::store::StoreTable;
+use crate::time::Instant;
+use crate::timer::{TimerId, Timers};
+use crate::timestamp::Timestamp;
+use crate::tso::Tso;
+use crate::wire::{Request, Response};
+
+/// Tells the waits of one owner apart. An owner numbers its waits as it likes.
+pub(crate) type Tag = u32;
+
+/// Who waits for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Owner {
+    /// An operation of the application.
+    Op(OpId),
+    /// A resolution of another transaction's locks.
+    Resolution(Handle),
+}
+
+/// Who waits for a region or a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Waiter {
+    Call(Handle),
+    Owner(Owner, Tag),
+}
+
+/// Who hears the answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CommandOwner {
+    Call(Handle),
+    PdTask(Handle),
+    Discovery,
+    Tso,
+}
+
+/// Who hears that a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TimerTarget {
+    /// An operation's deadline.
+    Deadline(OpId),
+    /// A pause that an owner asked for.
+    Pause(Owner, Tag),
+    /// A region call's attempt or pause.
+    Call(Handle),
+    /// A call to PD: its attempt or its pause.
+    PdTask(Handle),
+    /// The search for PD's leader.
+    Discovery,
+    /// The timestamp stream: its attempt or its pause.
+    Tso,
+}
+
+/// What wakes an owner.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Wake {
+    /// A region call is over.
+    Call(CallEnd),
+    /// The region of a key is in the cache, or cannot be found.
+    Located(Result<(), Error>),
+    /// A timestamp.
+    Timestamp(Result<Timestamp, Error>),
+    /// Locks were looked into.
+    Resolved(Result<Resolved, Error>),
+    /// PD's members are known.
+    PdReady,
+    /// A pause is over.
+    Pause,
+}
+
+/// How a region call ended.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum CallEnd {
+    /// A replica answered, without region error.
+    Answered {
+        /// The answer.
+        response: Response,
+        /// The region that answered.
+        region: RegionVersion,
+        /// Its bounds, as the store confirmed them by accepting its epoch; only if the call
+        /// [wants](CallSpec::wants_range) them.
+        range: Option<Box<KeyRange>>,
+        /// An earlier attempt may have been executed too.
+        doubt: bool,
+        attempts: u32,
+    },
+    /// The region that the call was pinned to is no more: its keys have to be grouped anew. The
+    /// call has already waited as long as it should have.
+    Regroup {
+        backoff: crate::backoff::Backoff,
+        /// An attempt may have been executed.
+        doubt: bool,
+    },
+    /// No attempt succeeded.
+    Failed {
+        error: Error,
+        /// An attempt may have been executed.
+        doubt: bool,
+    },
+}
+
+/// Work for the loop.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Ready {
+    Owner(Owner, Tag, Wake),
+    Call(Handle, CallWake),
+}
+
+/// What wakes a region call.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum CallWake {
+    /// It was just made.
+    Start,
+    /// The region of its key is in the cache, or cannot be found.
+    Located(Result<(), Error>),
+    /// The address of the store is known, or will not be.
+    Store(Result<(), Error>),
+    /// Its command was answered.
+    Answer(Result<Response, Failure>),
+    /// Its attempt took too long, or its pause is over.
+    Timer,
+}
+
+/// A command on its way.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct InFlight {
+    pub(crate) owner: CommandOwner,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) codec: KeyCodec,
+    pub(crate) seed: u64,
+    pub(crate) now: Instant,
+    pub(crate) closing: bool,
+    pub(crate) regions: RegionCache,
+    pub(crate) loader: Loader,
+    pub(crate) stores: StoreTable,
+    pub(crate) pd: Pd,
+    pub(crate) tso: Tso,
+    pub(crate) resolver: Resolver,
+    pub(crate) calls: Slab<RegionCall>,
+    pub(crate) inflight: Slab<InFlight>,
+    pub(crate) timers: Timers<TimerTarget>,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) ready: VecDeque<Ready>,
+    /// For draws that belong to no operation.
+    pub(crate) draws: Draws,
+    pub(crate) encoder: Encoder,
+    pub(crate) stats: Stats,
+}
+
+/// Where bodies are encoded: one large buffer after another, of which each body is a slice, so that a
+/// body costs no allocation of its own. Not part of a core's state.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder(BytesMut);
+
+/// How much is set aside at once.
+const ENCODER_CHUNK: usize = 16 << 10;
+
+impl Encoder {
+    fn encode(&mut self, message: &impl Message) -> Bytes {
+        let len = message.encoded_len();
+        if self.0.capacity() < len {
+            self.0.reserve(len.max(ENCODER_CHUNK));
+        }
+        message.encode_raw(&mut self.0);
+        self.0.split().freeze()
+    }
+}
+
+impl Clone for Encoder {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Hash for Encoder {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Shared {
+    /// Puts a request on its way.
+    pub(crate) fn send(
+        &mut self,
+        owner: CommandOwner,
+        to: Destination,
+        deadline: Instant,
+        request: Request,
+    ) -> CommandId {
+        let id = CommandId(self.inflight.insert(InFlight { owner }));
+        self.stats.commands += 1;
+        self.commands.push_back(Command::Call(Call { id, to, deadline, request }));
+        id
+    }
+
+    /// Withdraws a command: its answer will be dropped.
+    pub(crate) fn abort(&mut self, id: CommandId) {
+        if self.inflight.remove(id.0).is_some() {
+            self.commands.push_back(Command::Abort { id });
+        }
+    }
+
+    pub(crate) fn wake(&mut self, owner: Owner, tag: Tag, wake: Wake) {
+        self.ready.push_back(Ready::Owner(owner, tag, wake));
+    }
+
+    pub(crate) fn wake_call(&mut self, call: Handle, wake: CallWake) {
+        self.ready.push_back(Ready::Call(call, wake));
+    }
+
+    pub(crate) fn wake_located(&mut self, waiter: Waiter, result: Result<(), Error>) {
+        match waiter {
+            Waiter::Call(call) => self.wake_call(call, CallWake::Located(result)),
+            Waiter::Owner(owner, tag) => self.wake(owner, tag, Wake::Located(result)),
+        }
+    }
+
+    pub(crate) fn set_timer(
+        &mut self,
+        at: Instant,
+        reason: WakeReason,
+        target: TimerTarget,
+    ) -> TimerId {
+        self.timers.set(at, reason, target)
+    }
+}
+
+/// One owner's view of the shared state for the length of one step.
+pub(crate) struct Cx<'a> {
+    pub(crate) shared: &'a mut Shared,
+    pub(crate) owner: Owner,
+    /// The owner's private draws.
+    pub(crate) draws: &'a mut Draws,
+}
+
+impl Cx<'_> {
+    /// Encodes the body of a request.
+    pub(crate) fn encode(&mut self, message: &impl Message) -> Bytes {
+        self.shared.encoder.encode(message)
+    }
+
+    /// Joins the next timestamp batch; answered by [`Wake::Timestamp`].
+    pub(crate) fn timestamp(&mut self, tag: Tag) {
+        self.shared.tso_ask(self.owner, tag);
+    }
+
+    /// Answered by [`Wake::Pause`].
+    pub(crate) fn pause(&mut self, tag: Tag, wait: std::time::Duration, reason: WakeReason) {
+        let at = self.shared.now + wait;
+        self.shared.set_timer(at, reason, TimerTarget::Pause(self.owner, tag));
+    }
+}
+
+/// A body, and what a store has to know about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CallSpec {
+    pub(crate) rpc: anatase_proto::rpc::Rpc,
+    pub(crate) body: Bytes,
+    pub(crate) extra: Option<Arc<crate::wire::ContextExtra>>,
+    pub(crate) max_execution_ms: u64,
+    pub(crate) timeout: std::time::Duration,
+    /// An earlier copy may have been received, through another call.
+    pub(crate) is_retry: bool,
+    /// Tell the region's bounds with the answer.
+    pub(crate) wants_range: bool,
+    /// Once it may have been executed, a store's «I do not know» is final: asking again could not
+    /// tell more. Otherwise the request is such that sending it again is harmless.
+    pub(crate) decisive: bool,
+}

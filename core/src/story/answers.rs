@@ -1,0 +1,357 @@
+//! How a story says what a store answers.
+
+use anatase_proto::rpc::Rpc;
+use anatase_proto::{errorpb, kvrpcpb};
+use bytes::Bytes;
+
+use super::{RegionSpec, Story};
+use crate::wire::Response;
+use crate::{Call, Timestamp};
+
+/// `1000.3`, `max` or `0`, with or without `@`.
+pub(super) fn version(word: &str) -> u64 {
+    match word.trim_start_matches('@') {
+        "max" => u64::MAX,
+        "0" => 0,
+        word => {
+            let (physical, logical) = word.split_once('.').expect("physical.logical");
+            let parse = |part: &str| part.parse().expect("a number");
+            Timestamp::compose(parse(physical), parse(logical)).expect("a timestamp").version()
+        }
+    }
+}
+
+/// `a=1 b=2`.
+fn pairs(words: &str) -> Vec<kvrpcpb::KvPair> {
+    words
+        .split_whitespace()
+        .map(|word| {
+            let (key, value) = word.split_once('=').expect("key=value");
+            kvrpcpb::KvPair { key: bytes(key), value: bytes(value), ..Default::default() }
+        })
+        .collect()
+}
+
+pub(super) fn bytes(word: &str) -> Bytes {
+    Bytes::copy_from_slice(word.as_bytes())
+}
+
+/// `KEY primary P of @TS ttl MS [size N] [type]`.
+fn lock(words: &str) -> kvrpcpb::LockInfo {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let after = |name: &str| {
+        words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1)).copied()
+    };
+    let number = |name| after(name).map(|word: &str| word.parse().expect("a number"));
+    kvrpcpb::LockInfo {
+        key: bytes(words[0]),
+        primary_lock: bytes(after("primary").unwrap_or(words[0])),
+        lock_version: version(after("of").expect("of @TS")),
+        lock_ttl: number("ttl").unwrap_or(3_000),
+        txn_size: number("size").unwrap_or(1),
+        lock_type: if words.contains(&"pessimistic") {
+            kvrpcpb::Op::PessimisticLock.into()
+        } else {
+            kvrpcpb::Op::Put.into()
+        },
+        use_async_commit: words.contains(&"async"),
+        ..Default::default()
+    }
+}
+
+fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let mut error = kvrpcpb::KeyError::default();
+    match word {
+        "locked" => error.locked = Some(lock(rest).into()),
+        // conflict KEY @CONFLICT @COMMIT
+        "conflict" => {
+            error.conflict = Some(
+                kvrpcpb::WriteConflict {
+                    key: bytes(words[0]),
+                    primary: bytes(words[0]),
+                    conflict_ts: version(words[1]),
+                    conflict_commit_ts: version(words[2]),
+                    start_ts: 1,
+                    reason: kvrpcpb::write_conflict::Reason::Optimistic.into(),
+                }
+                .into(),
+            );
+        }
+        "exists" => {
+            error.already_exist = Some(kvrpcpb::AlreadyExist { key: bytes(words[0]) }.into());
+        }
+        "retryable" => error.retryable = rest.into(),
+        "abort" => error.abort = rest.into(),
+        // expired KEY @ATTEMPTED @MIN
+        "expired" => {
+            error.commit_ts_expired = Some(
+                kvrpcpb::CommitTsExpired {
+                    key: bytes(words[0]),
+                    attempted_commit_ts: version(words[1]),
+                    min_commit_ts: version(words[2]),
+                    start_ts: 1,
+                }
+                .into(),
+            );
+        }
+        "lock_not_found" => {
+            error.retryable = "txn lock not found".into();
+            error.txn_lock_not_found =
+                Some(kvrpcpb::TxnLockNotFound { key: bytes(words[0]) }.into());
+        }
+        "not_found" => error.txn_not_found = Some(kvrpcpb::TxnNotFound::default().into()),
+        "primary_mismatch" => {
+            error.primary_mismatch =
+                Some(kvrpcpb::PrimaryMismatch { lock_info: Some(lock(rest).into()) }.into());
+        }
+        _ => return None,
+    }
+    Some(error)
+}
+
+/// The message of a store to `call`, or `None` if these are not the words for one.
+pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Option<Response> {
+    if let Some(error) = region_error(story, call, word, rest) {
+        return Some(with_region_error(call.request.rpc, error));
+    }
+    let key_error = key_error(word, rest);
+    let text = if word == "error" { rest.to_owned() } else { String::new() };
+    let known = ["ok", "none", "error", "value", "pairs", "alive", "committed", "rolled_back"];
+    if key_error.is_none() && !known.contains(&word) {
+        return None;
+    }
+    let rpc = call.request.rpc;
+    match word {
+        "value" => assert!(matches!(rpc, Rpc::RawGet | Rpc::KvGet), "{rpc:?} has no value"),
+        "pairs" => assert!(
+            matches!(rpc, Rpc::RawBatchGet | Rpc::RawScan | Rpc::KvBatchGet | Rpc::KvScan),
+            "{rpc:?} has no pairs"
+        ),
+        _ => {}
+    }
+    let boxed = key_error.clone().map(Into::into);
+    Some(match call.request.rpc {
+        Rpc::RawGet => Response::RawGet(kvrpcpb::RawGetResponse {
+            value: bytes(rest),
+            not_found: word == "none",
+            error: text,
+            ..Default::default()
+        }),
+        Rpc::RawPut => {
+            Response::RawPut(kvrpcpb::RawPutResponse { error: text, ..Default::default() })
+        }
+        Rpc::RawDelete => {
+            Response::RawDelete(kvrpcpb::RawDeleteResponse { error: text, ..Default::default() })
+        }
+        Rpc::RawBatchPut => Response::RawBatchPut(kvrpcpb::RawBatchPutResponse {
+            error: text,
+            ..Default::default()
+        }),
+        Rpc::RawBatchDelete => Response::RawBatchDelete(kvrpcpb::RawBatchDeleteResponse {
+            error: text,
+            ..Default::default()
+        }),
+        Rpc::RawBatchGet => Response::RawBatchGet(kvrpcpb::RawBatchGetResponse {
+            pairs: pairs(rest),
+            ..Default::default()
+        }),
+        Rpc::RawScan => {
+            Response::RawScan(kvrpcpb::RawScanResponse { kvs: pairs(rest), ..Default::default() })
+        }
+        Rpc::KvGet => Response::Get(kvrpcpb::GetResponse {
+            value: if word == "value" { bytes(rest) } else { Bytes::new() },
+            not_found: word == "none",
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvBatchGet => Response::BatchGet(kvrpcpb::BatchGetResponse {
+            pairs: if key_error.is_some() { Vec::new() } else { pairs(rest) },
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvScan => Response::Scan(kvrpcpb::ScanResponse {
+            pairs: if key_error.is_some() { Vec::new() } else { pairs(rest) },
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvPrewrite => Response::Prewrite(kvrpcpb::PrewriteResponse {
+            errors: key_error.into_iter().collect(),
+            ..Default::default()
+        }),
+        Rpc::KvCommit => {
+            Response::Commit(kvrpcpb::CommitResponse { error: boxed, ..Default::default() })
+        }
+        Rpc::KvBatchRollback => Response::BatchRollback(kvrpcpb::BatchRollbackResponse {
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvResolveLock => Response::ResolveLock(kvrpcpb::ResolveLockResponse {
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvCheckTxnStatus => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let mut status = kvrpcpb::CheckTxnStatusResponse { error: boxed, ..Default::default() };
+            match word {
+                // alive MS [pushed]
+                "alive" => {
+                    status.lock_ttl = words[0].parse().expect("milliseconds");
+                    if words.contains(&"pushed") {
+                        status.action = kvrpcpb::Action::MinCommitTsPushed.into();
+                    }
+                }
+                "committed" => status.commit_version = version(words[0]),
+                "rolled_back" => status.action = kvrpcpb::Action::TtlExpireRollback.into(),
+                _ => {}
+            }
+            Response::CheckTxnStatus(status)
+        }
+        other => panic!("no words for an answer to {other:?}"),
+    })
+}
+
+fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
+    let region_error = Some(error.into());
+    macro_rules! with {
+        ($($variant:ident $message:ident,)*) => {
+            match rpc {
+                $(r if r == rpc_of(stringify!($variant)) => {
+                    Response::$variant(kvrpcpb::$message { region_error, ..Default::default() })
+                })*
+                other => panic!("{other:?} has no region error"),
+            }
+        };
+    }
+    with! {
+        RawGet RawGetResponse,
+        RawPut RawPutResponse,
+        RawDelete RawDeleteResponse,
+        RawBatchGet RawBatchGetResponse,
+        RawBatchPut RawBatchPutResponse,
+        RawBatchDelete RawBatchDeleteResponse,
+        RawScan RawScanResponse,
+        Get GetResponse,
+        BatchGet BatchGetResponse,
+        Scan ScanResponse,
+        Prewrite PrewriteResponse,
+        Commit CommitResponse,
+        BatchRollback BatchRollbackResponse,
+        CheckTxnStatus CheckTxnStatusResponse,
+        ResolveLock ResolveLockResponse,
+    }
+}
+
+fn rpc_of(name: &str) -> Rpc {
+    let named = |rpc: &&Rpc| {
+        let debug = format!("{rpc:?}");
+        debug == name || debug == format!("Kv{name}")
+    };
+    *Rpc::ALL.iter().find(named).expect("an RPC")
+}
+
+fn region_error(story: &Story, call: &Call, word: &str, rest: &str) -> Option<errorpb::Error> {
+    let crate::wire::Head::Store(context) = &call.request.head else {
+        return None;
+    };
+    let region_id = context.region.id;
+    let mut error = errorpb::Error::default();
+    match word {
+        "not_leader" => {
+            let leader = rest.parse().ok().map(|store| {
+                let spec = RegionSpec {
+                    id: region_id,
+                    start: String::new(),
+                    end: String::new(),
+                    version: 1,
+                    leader: store,
+                };
+                spec.peer(store)
+            });
+            error.not_leader = Some(errorpb::NotLeader { region_id, leader }.into());
+        }
+        "region_not_found" => {
+            error.region_not_found = Some(errorpb::RegionNotFound { region_id }.into());
+        }
+        "key_not_in_region" => {
+            error.key_not_in_region =
+                Some(errorpb::KeyNotInRegion { region_id, ..Default::default() }.into());
+        }
+        // epoch [IDS]: these regions, as the story has them now.
+        "epoch" => {
+            let ids: Vec<u64> =
+                rest.split_whitespace().map(|w| w.parse().expect("an id")).collect();
+            let current_regions = story
+                .regions
+                .iter()
+                .filter(|region| ids.contains(&region.id))
+                .map(|region| region.to_proto(story.codec))
+                .collect();
+            error.epoch_not_match = Some(errorpb::EpochNotMatch { current_regions }.into());
+        }
+        // behind: the region as it was one version before.
+        "behind" => {
+            let older = |region: &&RegionSpec| region.id == region_id;
+            let mut region =
+                story.regions.iter().find(older).expect("the region").to_proto(story.codec);
+            if let Some(epoch) = &mut region.region_epoch {
+                epoch.version -= 1;
+            }
+            error.epoch_not_match =
+                Some(errorpb::EpochNotMatch { current_regions: vec![region] }.into());
+        }
+        "busy" => {
+            error.server_is_busy = Some(
+                errorpb::ServerIsBusy { reason: rest.to_owned(), ..Default::default() }.into(),
+            );
+        }
+        "stale_command" => error.stale_command = Some(errorpb::StaleCommand::default().into()),
+        "store_not_match" => {
+            error.store_not_match = Some(errorpb::StoreNotMatch::default().into());
+        }
+        "too_large" => {
+            error.raft_entry_too_large =
+                Some(errorpb::RaftEntryTooLarge { region_id, entry_size: 9 << 20 }.into());
+        }
+        "max_ts_not_synced" => {
+            error.max_timestamp_not_synced = Some(errorpb::MaxTimestampNotSynced::default().into());
+        }
+        "read_index_not_ready" => {
+            error.read_index_not_ready = Some(errorpb::ReadIndexNotReady::default().into());
+        }
+        "merging" => {
+            error.proposal_in_merging_mode =
+                Some(errorpb::ProposalInMergingMode { region_id }.into());
+        }
+        "data_not_ready" => {
+            error.data_is_not_ready = Some(errorpb::DataIsNotReady::default().into());
+        }
+        "not_initialized" => {
+            error.region_not_initialized = Some(errorpb::RegionNotInitialized { region_id }.into());
+        }
+        "disk_full" => error.disk_full = Some(errorpb::DiskFull::default().into()),
+        "recovery" => {
+            error.recovery_in_progress = Some(errorpb::RecoveryInProgress { region_id }.into());
+        }
+        "flashback" => {
+            error.flashback_in_progress =
+                Some(errorpb::FlashbackInProgress { region_id, ..Default::default() }.into());
+        }
+        "flashback_not_prepared" => {
+            error.flashback_not_prepared = Some(errorpb::FlashbackNotPrepared { region_id }.into());
+        }
+        "witness" => error.is_witness = Some(errorpb::IsWitness { region_id }.into()),
+        "mismatch_peer" => {
+            error.mismatch_peer_id = Some(errorpb::MismatchPeerId::default().into());
+        }
+        "bucket_version" => {
+            error.bucket_version_not_match = Some(errorpb::BucketVersionNotMatch::default().into());
+        }
+        "undetermined" => {
+            error.undetermined_result = Some(errorpb::UndeterminedResult::default().into());
+        }
+        "message" => error.message = rest.to_owned(),
+        _ => return None,
+    }
+    Some(error)
+}

@@ -1,0 +1,195 @@
+//! How a story writes down requests, replies and errors.
+
+use anatase_proto::rpc::Rpc;
+use anatase_proto::{kvrpcpb, pdpb};
+use bytes::Bytes;
+
+use crate::wire::{Head, Request};
+use crate::{Call, CommitOutcome, Error, Reply, Timestamp};
+
+pub(super) fn text(bytes: &Bytes) -> String {
+    if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
+        return format!("<ff × {}>", bytes.len());
+    }
+    // Not Rust's escapes: the text stands in a Rust string.
+    let show = |byte: &u8| match byte.is_ascii_graphic() {
+        true => char::from(*byte).to_string(),
+        false => format!("<{byte:02x}>"),
+    };
+    let shown: String = bytes.iter().take(12).map(show).collect();
+    if bytes.len() > 12 { format!("{shown}…({} bytes)", bytes.len()) } else { shown }
+}
+
+fn texts(list: &[Bytes]) -> String {
+    list.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn ts(version: u64) -> String {
+    match Timestamp::from_version(version) {
+        Some(Timestamp::MAX) => "@max".into(),
+        Some(ts) => format!("@{}.{}", ts.physical_ms(), ts.logical()),
+        None => "@0".into(),
+    }
+}
+
+pub(super) fn call(call: &Call) -> String {
+    let request = &call.request;
+    let place = match &request.head {
+        Head::Store(context) => {
+            let store = call.to.store.map(|store| store.0).unwrap_or_default();
+            assert_eq!(store, context.peer.store.0, "the context names the store that is asked");
+            assert_eq!(context.peer.id, context.region.id * 10 + store, "the peer of that store");
+            assert_eq!(&*call.to.address, format!("store{store}:1"), "the address of that store");
+            let retry = if context.is_retry { " retry" } else { "" };
+            let mut place = format!(" | region {}{retry}", context.region.id);
+            if let Some(extra) = &context.extra {
+                let list = |list: &[u64]| list.iter().map(|v| ts(*v)).collect::<Vec<_>>().join(" ");
+                if !extra.resolved_locks.is_empty() {
+                    place += &format!(" ignoring {}", list(&extra.resolved_locks));
+                }
+                if !extra.committed_locks.is_empty() {
+                    place += &format!(" through {}", list(&extra.committed_locks));
+                }
+            }
+            return format!("store {store} {}{place}", body(request));
+        }
+        Head::Pd { .. } | Head::None => "PD",
+    };
+    format!("{place} {}", body(request))
+}
+
+fn body(request: &Request) -> String {
+    fn m<M: prost::Message + Default>(request: &Request) -> M {
+        request.message().expect("the message of its RPC")
+    }
+    let name = format!("{:?}", request.rpc);
+    let what = match request.rpc {
+        Rpc::RawGet => text(&m::<kvrpcpb::RawGetRequest>(request).key),
+        Rpc::RawPut => {
+            let put: kvrpcpb::RawPutRequest = m(request);
+            let ttl = if put.ttl > 0 { format!(" ttl {}", put.ttl) } else { String::new() };
+            format!("{}={}{ttl}", text(&put.key), text(&put.value))
+        }
+        Rpc::RawDelete => text(&m::<kvrpcpb::RawDeleteRequest>(request).key),
+        Rpc::RawBatchGet => texts(&m::<kvrpcpb::RawBatchGetRequest>(request).keys),
+        Rpc::RawBatchDelete => texts(&m::<kvrpcpb::RawBatchDeleteRequest>(request).keys),
+        Rpc::RawBatchPut => {
+            let put: kvrpcpb::RawBatchPutRequest = m(request);
+            let pair =
+                |pair: &kvrpcpb::KvPair| format!("{}={}", text(&pair.key), text(&pair.value));
+            put.pairs.iter().map(pair).collect::<Vec<_>>().join(" ")
+        }
+        Rpc::RawScan => {
+            let scan: kvrpcpb::RawScanRequest = m(request);
+            let reverse = if scan.reverse { " reverse" } else { "" };
+            let (start, end) = (text(&scan.start_key), text(&scan.end_key));
+            format!("{start}..{end} limit {}{reverse}", scan.limit)
+        }
+        Rpc::KvGet => {
+            let get: kvrpcpb::GetRequest = m(request);
+            format!("{} {}", text(&get.key), ts(get.version))
+        }
+        Rpc::KvBatchGet => {
+            let get: kvrpcpb::BatchGetRequest = m(request);
+            format!("{} {}", texts(&get.keys), ts(get.version))
+        }
+        Rpc::KvScan => {
+            let scan: kvrpcpb::ScanRequest = m(request);
+            let reverse = if scan.reverse { " reverse" } else { "" };
+            let (start, end) = (text(&scan.start_key), text(&scan.end_key));
+            format!("{start}..{end} limit {} {}{reverse}", scan.limit, ts(scan.version))
+        }
+        Rpc::KvPrewrite => prewrite(&m(request)),
+        Rpc::KvCommit => {
+            let commit: kvrpcpb::CommitRequest = m(request);
+            let role = match commit.commit_role() {
+                kvrpcpb::CommitRole::Primary => " primary",
+                kvrpcpb::CommitRole::Secondary | kvrpcpb::CommitRole::Unknown => "",
+            };
+            format!("{}{role} at {}", texts(&commit.keys), ts(commit.commit_version))
+        }
+        Rpc::KvBatchRollback => texts(&m::<kvrpcpb::BatchRollbackRequest>(request).keys),
+        Rpc::KvCheckTxnStatus => {
+            let check: kvrpcpb::CheckTxnStatusRequest = m(request);
+            let rollback = if check.rollback_if_not_exist { " or roll back" } else { "" };
+            format!(
+                "{} of {} for {} now {}{rollback}",
+                text(&check.primary_key),
+                ts(check.lock_ts),
+                ts(check.caller_start_ts),
+                ts(check.current_ts)
+            )
+        }
+        Rpc::KvResolveLock => {
+            let resolve: kvrpcpb::ResolveLockRequest = m(request);
+            let keys = if resolve.keys.is_empty() { "*".into() } else { texts(&resolve.keys) };
+            let fate = match resolve.commit_version {
+                0 => "rolled back".into(),
+                at => format!("committed {}", ts(at)),
+            };
+            format!("{keys} of {} {fate}", ts(resolve.start_version))
+        }
+        Rpc::PdGetRegion | Rpc::PdGetPrevRegion => {
+            text(&m::<pdpb::GetRegionRequest>(request).region_key)
+        }
+        Rpc::PdBatchScanRegions => {
+            let scan: pdpb::BatchScanRegionsRequest = m(request);
+            let range = &scan.ranges[0];
+            format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
+        }
+        Rpc::PdGetStore => m::<pdpb::GetStoreRequest>(request).store_id.to_string(),
+        _ => String::new(),
+    };
+    if what.is_empty() { name } else { format!("{name} {what}") }
+}
+
+fn prewrite(prewrite: &kvrpcpb::PrewriteRequest) -> String {
+    let one = |mutation: &kvrpcpb::Mutation| {
+        let key = text(&mutation.key);
+        let star = if mutation.key == prewrite.primary_lock { "*" } else { "" };
+        match mutation.op() {
+            kvrpcpb::Op::Put => format!("{key}{star}={}", text(&mutation.value)),
+            kvrpcpb::Op::Insert => format!("{key}{star}!={}", text(&mutation.value)),
+            kvrpcpb::Op::Del => format!("-{key}{star}"),
+            kvrpcpb::Op::Lock => format!("lock {key}{star}"),
+            kvrpcpb::Op::CheckNotExists => format!("absent {key}{star}"),
+            other => format!("{other:?} {key}{star}"),
+        }
+    };
+    assert_eq!(prewrite.pessimistic_actions.len(), prewrite.mutations.len());
+    assert!(prewrite.min_commit_ts > prewrite.start_version, "readers can push it");
+    assert!(prewrite.secondaries.is_empty(), "peers.md D5: plain 2PC ships no secondaries");
+    let size = match prewrite.txn_size {
+        u64::MAX => "many".into(),
+        size => size.to_string(),
+    };
+    let mutations = prewrite.mutations.iter().map(one).collect::<Vec<_>>().join(" ");
+    format!("{mutations} {} size {size}", ts(prewrite.start_version))
+}
+
+pub(super) fn reply(reply: &Reply) -> String {
+    let value = |value: &Option<Bytes>| match value {
+        Some(value) => format!("value {}", text(value)).trim_end().to_owned(),
+        None => "none".into(),
+    };
+    match reply {
+        Reply::Done => "done".into(),
+        Reply::Value(one) => value(one),
+        Reply::Values(list) => list.iter().map(value).collect::<Vec<_>>().join(", "),
+        Reply::Pairs(pairs) => {
+            let pair = |pair: &crate::KvPair| format!(" {}={}", text(&pair.key), text(&pair.value));
+            format!("pairs{}", pairs.iter().map(pair).collect::<String>())
+        }
+        Reply::Timestamp(at) => ts(at.version()),
+        Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
+        Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
+        Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),
+    }
+}
+
+pub(super) fn error(error: &Error) -> String {
+    let kind = format!("{:?}", error.kind());
+    let kind = kind.split(['(', '{', ' ']).next().unwrap_or_default();
+    let doubt = if error.is_undetermined() { " in doubt" } else { "" };
+    format!("{kind}{doubt}: {error}")
+}

@@ -1,0 +1,364 @@
+//! Transcript tests: a protocol run as text that reads like a story.
+//!
+//! A line that begins with `$` is an input; the lines after it are everything that the core did in
+//! answer. The whole text is compared, so a story also says what does *not* happen.
+//!
+//! ```text
+//! $ get b                                     an operation is submitted
+//! > 1 store 1 RawGet b | region 1             the core sends request 1
+//! $ 1 not_leader 2                            its answer: the peer on store 2 leads
+//! > 2 store 2 RawGet b | region 1 retry
+//! $ 2 value x
+//! = value x                                   the operation ends
+//! ```
+//!
+//! PD is played by the harness, from a list of regions; every region has three replicas, on the
+//! stores 1, 2 and 3, and its peer on store *s* is number *10·region + s*. `$ wait` lets time run to
+//! the next wake-up. Other inputs are listed in `script.rs`.
+
+mod answers;
+mod describe;
+mod script;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anatase_proto::rpc::Rpc;
+use anatase_proto::{metapb, pdpb};
+
+use crate::codec::KeyCodec;
+use crate::{
+    AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus, Instant,
+    KeyMode, OpId, OpOptions, Operation, Timestamp, wire,
+};
+
+/// Plays `text` and fails on the first difference.
+#[track_caller]
+pub(crate) fn story(mode: KeyMode, regions: &str, text: &str) {
+    let mut story = Story::new(mode, regions);
+    let mut told = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(input) = line.strip_prefix('$') {
+            told.push_str(line);
+            told.push('\n');
+            story.input(input.trim());
+            story.earlier.push_str(line);
+            story.earlier.push('\n');
+            story.earlier.push_str(&story.told);
+            told.push_str(&std::mem::take(&mut story.told));
+        }
+    }
+    let expected: String = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert!(told == expected, "the story went otherwise:\n\n{told}\n==== expected:\n\n{expected}");
+}
+
+pub(crate) struct Story {
+    pub(crate) core: Core,
+    pub(crate) now: Instant,
+    pub(crate) regions: Vec<RegionSpec>,
+    mode: KeyMode,
+    codec: KeyCodec,
+    /// The physical part of PD's next timestamp; the start of a story is at 1 s.
+    pub(crate) physical_ms: u64,
+    logical: u64,
+    told: String,
+    /// What was told before the input that is being played.
+    earlier: String,
+    commands: BTreeMap<u32, Call>,
+    asks: BTreeMap<u32, AskTimestamps>,
+    ids: BTreeMap<CommandId, u32>,
+    next: u32,
+    ops: BTreeMap<OpId, u32>,
+    next_op: u32,
+    /// PD answers nothing by itself.
+    pub(crate) pd_is_silent: bool,
+    /// PD answers everything but timestamps by itself.
+    pub(crate) tso_is_silent: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RegionSpec {
+    pub(crate) id: u64,
+    pub(crate) start: String,
+    pub(crate) end: String,
+    pub(crate) version: u64,
+    pub(crate) leader: u64,
+}
+
+impl RegionSpec {
+    fn peer(&self, store: u64) -> metapb::Peer {
+        metapb::Peer { id: self.id * 10 + store, store_id: store, ..Default::default() }
+    }
+
+    fn to_proto(&self, codec: KeyCodec) -> metapb::Region {
+        let bound = |key: &str| match key.is_empty() {
+            true => Default::default(),
+            false => codec.to_pd(&key.to_owned().into()),
+        };
+        metapb::Region {
+            id: self.id,
+            start_key: bound(&self.start),
+            end_key: bound(&self.end),
+            region_epoch: Some(metapb::RegionEpoch { conf_ver: 1, version: self.version }),
+            peers: (1..=3).map(|store| self.peer(store)).collect(),
+            ..Default::default()
+        }
+    }
+}
+
+/// `"..k=1 k..=2"`: regions by their bounds.
+fn parse_regions(text: &str) -> Vec<RegionSpec> {
+    text.split_whitespace()
+        .map(|word| {
+            let (range, id) = word.split_once('=').expect("bounds=id");
+            let (start, end) = range.split_once("..").expect("start..end");
+            let id = id.parse().expect("an id");
+            RegionSpec { id, start: start.into(), end: end.into(), version: 1, leader: 1 }
+        })
+        .collect()
+}
+
+impl Story {
+    pub(crate) fn new(mode: KeyMode, regions: &str) -> Self {
+        let now = Instant::from_nanos(1_000_000_000);
+        let config = Config::new(vec!["pd:1".into()], mode);
+        Self {
+            core: Core::new(config, 7, now),
+            now,
+            regions: parse_regions(regions),
+            mode,
+            codec: KeyCodec::new(mode),
+            physical_ms: 1_000,
+            logical: 0,
+            told: String::new(),
+            earlier: String::new(),
+            commands: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            next: 1,
+            ops: BTreeMap::new(),
+            next_op: 1,
+            pd_is_silent: false,
+            tso_is_silent: false,
+        }
+    }
+
+    /// Begins anew with another page size.
+    pub(crate) fn set_page(&mut self, pairs: u32) {
+        let mut config = Config::new(vec!["pd:1".into()], self.mode);
+        config.scan_batch_size = pairs;
+        self.core = Core::new(config, 7, self.now);
+    }
+
+    fn whole(&self) -> String {
+        format!("{}{}", self.earlier, self.told)
+    }
+
+    pub(crate) fn tell(&mut self, line: impl AsRef<str>) {
+        self.told.push_str(line.as_ref().trim_end());
+        self.told.push('\n');
+    }
+
+    pub(crate) fn submit(&mut self, operation: Operation, timeout: Duration) -> OpId {
+        let options = OpOptions { deadline: self.now + timeout, stream: u64::from(self.next_op) };
+        let id = self.core.submit(self.now, operation, options).expect("room");
+        self.ops.insert(id, self.next_op);
+        self.next_op += 1;
+        self.drain();
+        id
+    }
+
+    pub(crate) fn answer(&mut self, id: CommandId, response: Result<wire::Response, Failure>) {
+        self.core.handle_response(self.now, id, response);
+        self.drain();
+    }
+
+    pub(crate) fn wait(&mut self) {
+        let Some(wakeup) = self.core.poll_timeout() else {
+            return self.tell("~ nothing to wait for");
+        };
+        self.pass(wakeup.at.since(self.now));
+        self.tell(format!("~ {:?}: {:?}", rounded(wakeup.at), wakeup.reason));
+        self.core.handle_timeout(self.now);
+        self.drain();
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.physical_ms += time.as_millis() as u64;
+    }
+
+    /// Writes down what the core wants, and plays PD.
+    pub(crate) fn drain(&mut self) {
+        loop {
+            let mut answers = Vec::new();
+            while let Some(command) = self.core.poll_command() {
+                match command {
+                    Command::Call(call) => {
+                        if call.to.store.is_none() && !self.pd_is_silent {
+                            let response = self.play_pd(&call);
+                            answers.push((call.id, response));
+                        } else {
+                            let number = self.name(call.id);
+                            let line = format!("> {number} {}", describe::call(&call));
+                            self.tell(line);
+                            self.commands.insert(number, call);
+                        }
+                    }
+                    Command::Timestamps(ask) => {
+                        if self.pd_is_silent || self.tso_is_silent {
+                            let number = self.name(ask.id);
+                            self.tell(format!("> {number} PD Tso {}", ask.count));
+                            self.asks.insert(number, ask);
+                        } else {
+                            let batch = self.hand_out(ask.count);
+                            answers.push((ask.id, Ok(batch)));
+                        }
+                    }
+                    Command::Abort { id } => {
+                        if let Some(number) = self.ids.get(&id) {
+                            let line = format!("x {number}");
+                            self.tell(line);
+                        }
+                    }
+                }
+            }
+            while let Some(Event::Done { op, result }) = self.core.poll_event() {
+                let number = self.ops.get(&op).copied().unwrap_or_default();
+                let line = match result {
+                    Ok(reply) => format!("= {}{}", self.op_name(number), describe::reply(&reply)),
+                    Err(error) => format!("= {}{}", self.op_name(number), describe::error(&error)),
+                };
+                self.tell(line);
+            }
+            if answers.is_empty() {
+                return;
+            }
+            for (id, response) in answers {
+                self.core.handle_response(self.now, id, response);
+            }
+        }
+    }
+
+    /// Operations are named only where there is more than one.
+    fn op_name(&self, number: u32) -> String {
+        if self.next_op > 2 { format!("op {number}: ") } else { String::new() }
+    }
+
+    fn name(&mut self, id: CommandId) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        self.ids.insert(id, number);
+        number
+    }
+
+    pub(crate) fn hand_out(&mut self, count: u32) -> wire::Response {
+        self.logical += u64::from(count);
+        let last = Timestamp::compose(self.physical_ms, self.logical).expect("a timestamp");
+        wire::Response::Timestamps(wire::TimestampBatch { last, count })
+    }
+
+    fn region_answer(&self, region: Option<&RegionSpec>) -> pdpb::GetRegionResponse {
+        pdpb::GetRegionResponse {
+            header: Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() }),
+            region: region.map(|region| region.to_proto(self.codec)),
+            leader: region.map(|region| region.peer(region.leader)),
+            ..Default::default()
+        }
+    }
+
+    fn play_pd(&self, call: &Call) -> Result<wire::Response, Failure> {
+        let header = Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() });
+        let contains = |key: &[u8], region: &&RegionSpec| {
+            let region = region.to_proto(self.codec);
+            region.start_key <= key && (region.end_key.is_empty() || key < region.end_key)
+        };
+        let find = |key: &[u8]| self.regions.iter().find(|region| contains(key, region));
+        Ok(match call.request.rpc {
+            Rpc::PdGetMembers => {
+                let leader =
+                    pdpb::Member { client_urls: vec!["http://pd:1".into()], ..Default::default() };
+                wire::Response::GetMembers(
+                    pdpb::GetMembersResponse {
+                        header,
+                        members: vec![leader.clone()],
+                        leader: Some(leader.into()),
+                        ..Default::default()
+                    }
+                    .into(),
+                )
+            }
+            Rpc::PdGetRegion => {
+                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
+                wire::Response::GetRegion(self.region_answer(find(&request.region_key)).into())
+            }
+            Rpc::PdBatchScanRegions => {
+                let request: pdpb::BatchScanRegionsRequest =
+                    call.request.message().expect("a request");
+                let wanted = request.ranges.first().expect("a range");
+                let regions = self
+                    .regions
+                    .iter()
+                    .filter(|region| {
+                        let proto = region.to_proto(self.codec);
+                        (proto.end_key.is_empty() || proto.end_key > wanted.start_key)
+                            && proto.start_key < wanted.end_key
+                    })
+                    .map(|region| pdpb::Region {
+                        region: Some(region.to_proto(self.codec)),
+                        leader: Some(region.peer(region.leader)),
+                        ..Default::default()
+                    })
+                    .collect();
+                let answer = pdpb::BatchScanRegionsResponse { header, regions };
+                wire::Response::BatchScanRegions(answer.into())
+            }
+            Rpc::PdGetPrevRegion => {
+                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
+                let here = find(&request.region_key);
+                let previous = here.and_then(|here| {
+                    self.regions
+                        .iter()
+                        .find(|region| region.end == here.start && !region.end.is_empty())
+                });
+                wire::Response::GetPrevRegion(self.region_answer(previous).into())
+            }
+            Rpc::PdGetStore => {
+                let request: pdpb::GetStoreRequest = call.request.message().expect("a request");
+                let store = metapb::Store {
+                    id: request.store_id,
+                    address: format!("store{}:1", request.store_id),
+                    ..Default::default()
+                };
+                let store = Some(store);
+                wire::Response::GetStore(pdpb::GetStoreResponse { header, store }.into())
+            }
+            other => panic!("PD is not asked {other:?}"),
+        })
+    }
+}
+
+/// Time since the start of the story, to the millisecond, so that jitter below it can be read over.
+fn rounded(at: Instant) -> Duration {
+    let since = at.since(Instant::from_nanos(1_000_000_000));
+    Duration::from_millis(since.as_millis() as u64)
+}
+
+/// The failures that a story can name.
+fn failure(word: &str, rest: &str) -> Option<Failure> {
+    match word {
+        "lost" => Some(Failure::maybe_executed("connection lost")),
+        "refused" => Some(Failure::not_sent("connection refused")),
+        "status" => {
+            let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
+            let code = GrpcStatus(code.parse().expect("a status code"));
+            Some(Failure::status(code, text.to_owned()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! The inputs of a story.
+//!
+//! | input | meaning |
+//! |---|---|
+//! | `get K`, `put K=V`, `delete K`, `batch_get K…`, `batch_put K=V…`, `batch_delete K…` | raw operations |
+//! | `scan A..B N`, `rscan A..B N` | raw scans |
+//! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
+//! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
+//! | `rollback @TS K…`, `tso`, `ready` | |
+//! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
+//! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
+//! | `wait`, `pass MS` | time goes on |
+//! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
+//! | `cancel N`, `close`, `link_down STORE` | |
+//! | `silence pd`, `silence tso`, `speak` | PD answers by itself, or does not |
+
+use std::time::Duration;
+
+use super::answers::{self, bytes, version};
+use super::{Story, failure};
+use crate::wire::Response;
+use crate::{
+    ColumnFamily, CommitPlan, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
+    RawOperation, ReadOperation, ScanSpec, StoreId, Timestamp,
+};
+
+impl Story {
+    pub(super) fn input(&mut self, line: &str) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Ok(number) = word.parse() {
+            return self.answer_line(number, rest.trim());
+        }
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match word {
+            "page" => self.set_page(words[0].parse().expect("a number of pairs")),
+            "wait" => self.wait(),
+            "pass" => self.pass(Duration::from_millis(words[0].parse().expect("milliseconds"))),
+            "split" => self.split(&words),
+            "leader" => {
+                let id: u64 = words[0].parse().expect("an id");
+                let leader = words[1].parse().expect("a store");
+                for region in self.regions.iter_mut().filter(|region| region.id == id) {
+                    region.leader = leader;
+                }
+            }
+            "cancel" => {
+                let number: u32 = words[0].parse().expect("an operation");
+                let op = self.ops.iter().find(|(_, n)| **n == number).map(|(op, _)| *op);
+                let told = self.core.cancel(self.now, op.expect("an operation"));
+                self.tell(format!("~ {told:?}"));
+                self.drain();
+            }
+            "close" => {
+                self.core.close(self.now);
+                self.drain();
+            }
+            "idle" => {
+                let idle = self.core.is_idle();
+                self.tell(format!("~ {idle}"));
+            }
+            "link_down" => {
+                let store = StoreId(words[0].parse().expect("a store"));
+                self.core.handle_notice(self.now, Notice::LinkDown { store });
+                self.drain();
+            }
+            "silence" => match rest {
+                "pd" => self.pd_is_silent = true,
+                _ => self.tso_is_silent = true,
+            },
+            "speak" => (self.pd_is_silent, self.tso_is_silent) = (false, false),
+            _ => {
+                let timeout = Duration::from_secs(60);
+                self.submit(operation(word, &words), timeout);
+            }
+        }
+    }
+
+    fn answer_line(&mut self, number: u32, line: &str) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some(ask) = self.asks.get(&number).cloned() {
+            let answer = match failure(word, rest) {
+                Some(failure) => Err(failure),
+                None => Ok(self.hand_out(ask.count)),
+            };
+            return self.answer(ask.id, answer);
+        }
+        let Some(call) = self.commands.get(&number).cloned() else {
+            panic!("no request has the number {number}; so far:\n{}", self.whole());
+        };
+        let answer = match failure(word, rest) {
+            Some(failure) => Err(failure),
+            None if call.to.store.is_none() => self.play_pd(&call),
+            None => Ok(answers::answer(self, &call, word, rest).expect("words for an answer")),
+        };
+        if let Ok(Response::Timestamps(_)) = answer {
+            panic!("only the timestamp stream hands these out");
+        }
+        self.answer(call.id, answer);
+    }
+
+    /// `split ID at KEY as NEW`: the left half keeps the id.
+    fn split(&mut self, words: &[&str]) {
+        let id: u64 = words[0].parse().expect("an id");
+        let at = self.regions.iter().position(|region| region.id == id).expect("a region");
+        let left = &mut self.regions[at];
+        left.version += 1;
+        let mut right = left.clone();
+        left.end = words[2].into();
+        right.start = words[2].into();
+        right.id = words[4].parse().expect("an id");
+        self.regions.insert(at + 1, right);
+    }
+}
+
+fn pair(word: &str) -> KvPair {
+    let (key, value) = word.split_once('=').expect("key=value");
+    KvPair { key: bytes(key), value: bytes(value) }
+}
+
+fn timestamp(word: &str) -> Timestamp {
+    Timestamp::from_version(version(word)).expect("a timestamp")
+}
+
+fn scan(words: &[&str], reverse: bool) -> ScanSpec {
+    let (start, end) = words[0].split_once("..").expect("start..end");
+    let range = KeyRange { start: bytes(start), end: bytes(end) };
+    ScanSpec { range, limit: words[1].parse().expect("a limit"), reverse, key_only: false }
+}
+
+fn mutation(word: &str) -> Mutation {
+    let (key, op) = if let Some(key) = word.strip_prefix('-') {
+        (key, MutationOp::Delete)
+    } else if let Some(key) = word.strip_prefix("lock:") {
+        (key, MutationOp::Lock)
+    } else if let Some(key) = word.strip_prefix("absent:") {
+        (key, MutationOp::CheckNotExists)
+    } else if let Some(rest) = word.strip_prefix('!') {
+        let (key, value) = rest.split_once('=').expect("key=value");
+        (key, MutationOp::Insert(bytes(value)))
+    } else {
+        let (key, value) = word.split_once('=').expect("key=value");
+        let value = match value.strip_prefix('#') {
+            Some(len) => vec![b'x'; len.parse().expect("a length")].into(),
+            None => bytes(value),
+        };
+        (key, MutationOp::Put(value))
+    };
+    Mutation { key: bytes(key), op }
+}
+
+fn operation(word: &str, words: &[&str]) -> Operation {
+    let raw = |op| Operation::Raw { op, cf: ColumnFamily::DEFAULT };
+    let read = |op, at: &str| Operation::Read { op, at: timestamp(at) };
+    let keys = |words: &[&str]| words.iter().map(|word| bytes(word)).collect();
+    match word {
+        "get" => raw(RawOperation::Get { key: bytes(words[0]) }),
+        "put" => {
+            let KvPair { key, value } = pair(words[0]);
+            raw(RawOperation::Put { key, value, ttl_secs: 0 })
+        }
+        "delete" => raw(RawOperation::Delete { key: bytes(words[0]) }),
+        "batch_get" => raw(RawOperation::BatchGet { keys: keys(words) }),
+        "batch_delete" => raw(RawOperation::BatchDelete { keys: keys(words) }),
+        "batch_put" => {
+            let pairs = words.iter().map(|word| pair(word)).collect();
+            raw(RawOperation::BatchPut { pairs, ttl_secs: 0 })
+        }
+        "scan" | "rscan" => raw(RawOperation::Scan(scan(words, word == "rscan"))),
+        "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
+        "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
+        "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
+        "commit" => Operation::Commit(Box::new(CommitPlan {
+            start_ts: timestamp(words[0]),
+            mutations: words[1..].iter().map(|word| mutation(word)).collect(),
+            open_for: Duration::ZERO,
+        })),
+        "rollback" => {
+            Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
+        }
+        "tso" => Operation::Timestamp,
+        "ready" => Operation::Ready,
+        other => panic!("no such input: {other}"),
+    }
+}

@@ -1,0 +1,11 @@
+//! Transactions, as far as they are a matter of this process alone.
+//!
+//! Until it commits, an optimistic transaction exists nowhere but here: its writes are buffered
+//! ([`Buffer`]), its reads see them above its snapshot, and what it asks of the cluster at the end is
+//! one list of mutations ([`Buffer::mutations`]).
+
+mod buffer;
+#[cfg(test)]
+mod model;
+
+pub use buffer::{Buffer, BufferLimits, Overlay};

@@ -1,0 +1,104 @@
+//! Whatever bytes a server sends: they are understood, or refused, and nothing panics (`peers.md` D29).
+
+use anatase_proto::rpc::Rpc;
+use bytes::Bytes;
+use quickcheck::{Arbitrary, Gen, quickcheck};
+
+use super::region_error::RegionError;
+use super::{Response, reply};
+
+/// Bytes that look enough like protobuf to come far: small field numbers, all wire types, nested.
+#[derive(Clone, Debug)]
+struct Message(Vec<u8>);
+
+impl Arbitrary for Message {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let mut bytes = Vec::new();
+        message(g, 4, &mut bytes);
+        // Now and then cut off or spoilt.
+        match u8::arbitrary(g) % 8 {
+            0 => bytes.truncate(usize::arbitrary(g) % (bytes.len() + 1)),
+            1 if !bytes.is_empty() => {
+                let index = usize::arbitrary(g) % bytes.len();
+                bytes[index] = u8::arbitrary(g);
+            }
+            _ => {}
+        }
+        Self(bytes)
+    }
+}
+
+fn message(g: &mut Gen, depth: u8, out: &mut Vec<u8>) {
+    for _ in 0..u8::arbitrary(g) % 6 {
+        let field = 1 + u8::arbitrary(g) % 15;
+        if bool::arbitrary(g) || depth == 0 {
+            out.push(field << 3);
+            out.push(u8::arbitrary(g) % 128);
+        } else {
+            let mut inner = Vec::new();
+            match bool::arbitrary(g) {
+                true => message(g, depth - 1, &mut inner),
+                false => inner.extend(b"Deadline is exceeded".iter().take(field.into())),
+            }
+            out.push(field << 3 | 2);
+            prost::encoding::encode_varint(inner.len() as u64, out);
+            out.extend(inner);
+        }
+    }
+}
+
+/// Every RPC whose answers the core reads.
+fn asked() -> impl Iterator<Item = Rpc> {
+    let decodes = |rpc: &Rpc| Response::decode(*rpc, Bytes::new()).is_ok();
+    Rpc::ALL.iter().copied().filter(decodes)
+}
+
+/// Puts a response through every parser, its own and the others'.
+fn read(response: &Response) -> usize {
+    let answers = [
+        reply::raw_get(response.clone()).is_ok(),
+        reply::raw_put(response.clone()).is_ok(),
+        reply::raw_delete(response.clone()).is_ok(),
+        reply::raw_batch_get(response.clone()).is_ok(),
+        reply::raw_batch_put(response.clone()).is_ok(),
+        reply::raw_batch_delete(response.clone()).is_ok(),
+        reply::raw_scan(response.clone()).is_ok(),
+        reply::get(response.clone()).is_ok(),
+        reply::batch_get(response.clone()).is_ok(),
+        reply::scan(response.clone()).is_ok(),
+        reply::prewrite(response.clone()).is_ok(),
+        reply::commit(response.clone()).is_ok(),
+        reply::batch_rollback(response.clone()).is_ok(),
+        reply::resolve_lock(response.clone()).is_ok(),
+        reply::check_txn_status(response.clone()).is_ok(),
+        reply::members(response.clone()).is_ok(),
+        reply::regions(response.clone()).is_ok(),
+        reply::store_address(response.clone()).is_ok(),
+    ];
+    answers.into_iter().filter(|understood| *understood).count()
+}
+
+quickcheck! {
+    fn nothing_panics(bytes: Message) -> bool {
+        let bytes = Bytes::from(bytes.0);
+        for rpc in asked() {
+            let Ok(mut response) = Response::decode(rpc, bytes.clone()) else { continue };
+            // At most one parser finds its own message.
+            assert!(read(&response) <= 1, "{response:?}");
+            if let Some(error) = response.take_region_error() {
+                assert!(!RegionError::from_proto(*error).to_error().message().is_empty());
+                assert_eq!(response.take_region_error(), None);
+            }
+        }
+        true
+    }
+}
+
+/// An answer that is empty on the wire answers, for every RPC, exactly one question.
+#[test]
+fn each_answer_has_one_reader() {
+    for rpc in asked() {
+        let response = Response::decode(rpc, Bytes::new()).unwrap();
+        assert_eq!(read(&response), 1, "{rpc:?}");
+    }
+}

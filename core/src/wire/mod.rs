@@ -1,0 +1,18 @@
+//! The one place where protobuf messages are made and taken apart.
+//!
+//! A request is encoded once, without the part that changes from attempt to attempt ([`Head`]): a
+//! retry stamps a new head in front of the same bytes. A response is decoded by the driver, outside
+//! of any lock, into [`Response`]; the core turns it into a domain value exactly once
+//! (`reply`), and no machine ever sees a nullable protobuf field.
+
+#[cfg(test)]
+mod garbage;
+pub(crate) mod key_error;
+mod pd_reply;
+pub(crate) mod region_error;
+pub(crate) mod reply;
+mod request;
+mod response;
+
+pub use request::{Context, ContextExtra, Head, Request};
+pub use response::{Response, ResponseError, TimestampBatch};

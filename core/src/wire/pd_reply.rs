@@ -1,0 +1,351 @@
+//! PD's answers.
+//!
+//! PD says «no» in the header of an answer with gRPC status OK. That is PD's own word and no failure
+//! of the connection (`peers.md` D24), with one exception: a member that has just become leader
+//! counts its cluster as not bootstrapped until it has loaded it.
+
+use std::sync::Arc;
+
+use anatase_proto::pdpb;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::Peer;
+use crate::wire::Response;
+use crate::wire::key_error::impossible;
+use crate::wire::region_error::{RegionInfo, peer};
+use crate::wire::reply::another;
+
+/// The members of PD (`control-plane.md` §14.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Members {
+    /// 0 if the member did not say.
+    pub(crate) cluster_id: u64,
+    /// Where the leader is; `None` if there is none.
+    pub(crate) leader: Option<Arc<str>>,
+    /// Where all members are, the leader included.
+    pub(crate) members: Vec<Arc<str>>,
+}
+
+/// A region as PD knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LoadedRegion {
+    pub(crate) region: RegionInfo,
+    /// The replica that leads, if PD knows of one.
+    pub(crate) leader: Option<Peer>,
+    /// The ids of replicas that PD has not heard from for long.
+    pub(crate) down_peers: Vec<u64>,
+}
+
+/// Answers `GetMembers`.
+pub(crate) fn members(response: Response) -> Result<Members, Error> {
+    let Response::GetMembers(message) = response else {
+        return Err(another("GetMembers"));
+    };
+    check(message.header.as_ref())?;
+    let leader = message.leader.and_then(|leader| leader.client_urls.into_iter().next());
+    let urls = message.members.into_iter().flat_map(|member| member.client_urls);
+    Ok(Members {
+        cluster_id: message.header.map_or(0, |header| header.cluster_id),
+        leader: leader.filter(|url| !url.is_empty()).map(Into::into),
+        members: urls.filter(|url| !url.is_empty()).map(Into::into).collect(),
+    })
+}
+
+/// Answers a question for regions; empty if PD knows no such region, or does not know it yet. Of
+/// several, those that make no sense and those without a leader are left out: whoever wants one of
+/// them asks for it alone.
+pub(crate) fn regions(response: Response) -> Result<Vec<LoadedRegion>, Error> {
+    match response {
+        Response::BatchScanRegions(message) => scanned(message.header.as_ref(), message.regions),
+        Response::ScanRegions(message) => scanned(message.header.as_ref(), message.regions),
+        one => Ok(region(one)?.into_iter().collect()),
+    }
+}
+
+fn scanned(
+    header: Option<&pdpb::ResponseHeader>,
+    regions: Vec<pdpb::Region>,
+) -> Result<Vec<LoadedRegion>, Error> {
+    if !is_known(header)? {
+        return Ok(Vec::new());
+    }
+    let loaded = regions.into_iter().filter_map(|region| {
+        let leader = region.leader.and_then(peer)?;
+        let down = region.down_peers.into_iter().filter_map(|stats| stats.peer);
+        Some(LoadedRegion {
+            region: RegionInfo::from_proto(region.region?)?,
+            leader: Some(leader),
+            down_peers: down.map(|peer| peer.id).collect(),
+        })
+    });
+    Ok(loaded.collect())
+}
+
+/// Whether PD knows what it was asked for.
+fn is_known(header: Option<&pdpb::ResponseHeader>) -> Result<bool, Error> {
+    use pdpb::ErrorType::{NotBootstrapped, RegionNotFound, RegionsNotContainAllKeyRange};
+    match refusal(header) {
+        None => Ok(true),
+        Some((RegionNotFound | NotBootstrapped | RegionsNotContainAllKeyRange, _)) => Ok(false),
+        Some((kind, text)) => Err(refused(kind, text)),
+    }
+}
+
+/// Answers `GetRegion` and `GetPrevRegion`; `None` if PD knows no such region, or does not know it
+/// yet.
+pub(crate) fn region(response: Response) -> Result<Option<LoadedRegion>, Error> {
+    let (Response::GetRegion(message) | Response::GetPrevRegion(message)) = response else {
+        return Err(another("GetRegion"));
+    };
+    if !is_known(message.header.as_ref())? {
+        return Ok(None);
+    }
+    let Some(region) = message.region else {
+        return Ok(None);
+    };
+    let Some(region) = RegionInfo::from_proto(region) else {
+        return Err(impossible("a region without id, epoch or replica"));
+    };
+    let down = message.down_peers.into_iter().filter_map(|stats| stats.peer);
+    Ok(Some(LoadedRegion {
+        region,
+        leader: message.leader.and_then(peer),
+        down_peers: down.map(|peer| peer.id).collect(),
+    }))
+}
+
+/// Answers `GetStore` with the store's address; `None` if the store has left the cluster
+/// (`control-plane.md` §5.1).
+pub(crate) fn store_address(response: Response) -> Result<Option<Arc<str>>, Error> {
+    let Response::GetStore(message) = response else {
+        return Err(another("GetStore"));
+    };
+    match refusal(message.header.as_ref()) {
+        None => {}
+        Some((pdpb::ErrorType::StoreTombstone, _)) => return Ok(None),
+        // PD has no type for it: the reference, too, reads the text.
+        Some((_, text)) if text.contains("invalid store ID") && text.contains("not found") => {
+            return Ok(None);
+        }
+        Some((kind, text)) => return Err(refused(kind, text)),
+    }
+    let Some(store) = message.store else {
+        return Ok(None);
+    };
+    use anatase_proto::metapb::{NodeState, StoreState};
+    // A state that this client does not know is no reason not to talk to the store.
+    if store.state == StoreState::Tombstone as i32 || store.node_state == NodeState::Removed as i32
+    {
+        return Ok(None);
+    }
+    if store.address.is_empty() {
+        return Err(impossible("a store without address"));
+    }
+    Ok(Some(store.address.into()))
+}
+
+fn check(header: Option<&pdpb::ResponseHeader>) -> Result<(), Error> {
+    match refusal(header) {
+        None => Ok(()),
+        Some((kind, text)) => Err(refused(kind, text)),
+    }
+}
+
+/// What the header says against the request.
+fn refusal(header: Option<&pdpb::ResponseHeader>) -> Option<(pdpb::ErrorType, &str)> {
+    let error = header?.error.as_ref()?;
+    match pdpb::ErrorType::try_from(error.r#type) {
+        Ok(pdpb::ErrorType::Ok) => None,
+        Ok(kind) => Some((kind, &error.message)),
+        Err(_) => Some((pdpb::ErrorType::Unknown, &error.message)),
+    }
+}
+
+fn refused(error: pdpb::ErrorType, text: &str) -> Error {
+    let kind = match error {
+        pdpb::ErrorType::NotBootstrapped => ErrorKind::PdUnavailable,
+        pdpb::ErrorType::Ok
+        | pdpb::ErrorType::Unknown
+        | pdpb::ErrorType::StoreTombstone
+        | pdpb::ErrorType::AlreadyBootstrapped
+        | pdpb::ErrorType::IncompatibleVersion
+        | pdpb::ErrorType::RegionNotFound
+        | pdpb::ErrorType::GlobalConfigNotFound
+        | pdpb::ErrorType::DuplicatedEntry
+        | pdpb::ErrorType::EntryNotFound
+        | pdpb::ErrorType::InvalidValue
+        | pdpb::ErrorType::DataCompacted
+        | pdpb::ErrorType::RegionsNotContainAllKeyRange => ErrorKind::PdRefused,
+    };
+    Error::new(kind, format!("PD answered {}: {text}", error.as_str_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use anatase_proto::metapb::{self, NodeState, StoreState};
+
+    use super::*;
+    use crate::id::{PeerRole, RegionVersion, StoreId};
+
+    fn header(cluster_id: u64) -> Option<pdpb::ResponseHeader> {
+        Some(pdpb::ResponseHeader { cluster_id, error: None })
+    }
+
+    fn says_no(kind: i32, text: &str) -> Option<pdpb::ResponseHeader> {
+        let error = pdpb::Error { r#type: kind, message: text.into() };
+        Some(pdpb::ResponseHeader { cluster_id: 1, error: Some(Box::new(error)) })
+    }
+
+    fn member(urls: &[&str]) -> pdpb::Member {
+        let client_urls = urls.iter().map(|url| url.to_string()).collect();
+        pdpb::Member { client_urls, ..Default::default() }
+    }
+
+    /// control-plane.md §14.1, wire.md §7.3.
+    #[test]
+    fn members_name_the_cluster_and_its_leader() {
+        let message = pdpb::GetMembersResponse {
+            header: header(7),
+            members: vec![member(&["http://a", "http://a2"]), member(&[""]), member(&["http://b"])],
+            leader: Some(Box::new(member(&["http://b"]))),
+            ..Default::default()
+        };
+        let expected = Members {
+            cluster_id: 7,
+            leader: Some("http://b".into()),
+            members: ["http://a", "http://a2", "http://b"].map(Into::into).into(),
+        };
+        assert_eq!(members(Response::GetMembers(message.into())), Ok(expected));
+        // «missing or without client_urls = no leader, try next seed»
+        for leader in [None, Some(Box::new(member(&[]))), Some(Box::new(member(&[""])))] {
+            let message = pdpb::GetMembersResponse { leader, ..Default::default() };
+            let members = members(Response::GetMembers(message.into())).unwrap();
+            assert_eq!((members.cluster_id, members.leader), (0, None));
+        }
+        let message = pdpb::GetMembersResponse { header: says_no(1, "why"), ..Default::default() };
+        let error = members(Response::GetMembers(message.into())).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::PdRefused);
+        assert!(error.message().contains("why"));
+    }
+
+    fn proto_peer(id: u64) -> metapb::Peer {
+        metapb::Peer { id, store_id: id + 10, ..Default::default() }
+    }
+
+    fn proto_region() -> metapb::Region {
+        metapb::Region {
+            id: 4,
+            start_key: "b".into(),
+            end_key: "d".into(),
+            region_epoch: Some(metapb::RegionEpoch { conf_ver: 5, version: 6 }),
+            peers: vec![proto_peer(1), proto_peer(2)],
+            ..Default::default()
+        }
+    }
+
+    /// wire.md §7.5.
+    #[test]
+    fn a_region_comes_with_its_leader_and_the_replicas_that_are_down() {
+        let down = |peer| pdpb::PeerStats { peer, down_seconds: 900 };
+        let message = pdpb::GetRegionResponse {
+            header: header(7),
+            region: Some(proto_region()),
+            leader: Some(proto_peer(2)),
+            down_peers: vec![down(Some(proto_peer(1))), down(None)],
+            ..Default::default()
+        };
+        let peer = |id| Peer { id, store: StoreId(id + 10), role: PeerRole::Voter, witness: false };
+        let expected = LoadedRegion {
+            region: RegionInfo {
+                version: RegionVersion { id: 4, conf_ver: 5, version: 6 },
+                start: "b".into(),
+                end: "d".into(),
+                peers: vec![peer(1), peer(2)],
+            },
+            leader: Some(peer(2)),
+            down_peers: vec![1],
+        };
+        assert_eq!(region(Response::GetRegion(message.clone().into())), Ok(Some(expected.clone())));
+        assert_eq!(region(Response::GetPrevRegion(message.into())), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn a_region_that_pd_does_not_know_is_not_an_error() {
+        let message = pdpb::GetRegionResponse::default;
+        let leaderless = pdpb::GetRegionResponse {
+            region: Some(proto_region()),
+            leader: Some(metapb::Peer::default()),
+            ..message()
+        };
+        let found = region(Response::GetRegion(leaderless.into())).unwrap().unwrap();
+        assert_eq!(found.leader, None);
+        for header in [
+            header(7),
+            says_no(pdpb::ErrorType::RegionNotFound.into(), ""),
+            // A member that has just become leader.
+            says_no(pdpb::ErrorType::NotBootstrapped.into(), "cluster is not bootstrapped"),
+        ] {
+            let message = pdpb::GetRegionResponse { header, ..message() };
+            assert_eq!(region(Response::GetRegion(message.into())), Ok(None));
+        }
+        for (message, kind) in [
+            (
+                pdpb::GetRegionResponse { header: says_no(1, "why"), ..message() },
+                ErrorKind::PdRefused,
+            ),
+            (
+                pdpb::GetRegionResponse { header: says_no(99, "new"), ..message() },
+                ErrorKind::PdRefused,
+            ),
+            (
+                pdpb::GetRegionResponse {
+                    region: Some(metapb::Region { peers: vec![], ..proto_region() }),
+                    ..message()
+                },
+                ErrorKind::Protocol,
+            ),
+        ] {
+            let error = region(Response::GetRegion(message.into())).unwrap_err();
+            assert_eq!(error.kind(), &kind);
+        }
+    }
+
+    /// control-plane.md §5.1: which stores are gone.
+    #[test]
+    fn a_store_has_an_address_or_is_gone() {
+        let store = |address: &str, state: i32, node_state: i32| pdpb::GetStoreResponse {
+            store: Some(metapb::Store {
+                id: 1,
+                address: address.into(),
+                state,
+                node_state,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let header = |header| pdpb::GetStoreResponse { header, ..Default::default() };
+        let (up, offline) = (StoreState::Up as i32, StoreState::Offline as i32);
+        let rows = [
+            (store("s:1", up, NodeState::Serving as i32), Ok(Some("s:1".into()))),
+            (store("s:1", offline, NodeState::Removing as i32), Ok(Some("s:1".into()))),
+            // peers.md D29: an unknown state is no reason to give up, let alone to panic.
+            (store("s:1", 99, 99), Ok(Some("s:1".into()))),
+            (store("s:1", StoreState::Tombstone as i32, 0), Ok(None)),
+            (store("s:1", offline, NodeState::Removed as i32), Ok(None)),
+            (store("", up, 0), Err(ErrorKind::Protocol)),
+            (header(None), Ok(None)),
+            (header(says_no(pdpb::ErrorType::StoreTombstone.into(), "")), Ok(None)),
+            (header(says_no(1, "invalid store ID 7, not found")), Ok(None)),
+            (header(says_no(1, "something else")), Err(ErrorKind::PdRefused)),
+            (
+                header(says_no(pdpb::ErrorType::NotBootstrapped.into(), "")),
+                Err(ErrorKind::PdUnavailable),
+            ),
+        ];
+        for (message, expected) in rows {
+            let row = format!("{message:?}");
+            let answer = store_address(Response::GetStore(message.into()));
+            assert_eq!(answer.map_err(|error| error.kind().clone()), expected, "{row}");
+        }
+    }
+}

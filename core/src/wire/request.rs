@@ -1,0 +1,229 @@
+//! Requests: an RPC, a head that is stamped anew for each attempt, and a body that is encoded once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anatase_proto::rpc::Rpc;
+use anatase_proto::{kvrpcpb, metapb, pdpb};
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use prost::encoding;
+
+use crate::id::{Peer, PeerRole, RegionVersion};
+
+/// A request as it goes to the wire.
+///
+/// In every request of the protocol field 1 is the head (`kvrpcpb.Context` to a store,
+/// `pdpb.RequestHeader` to PD), and protobuf fields may come in any order, so `head ‖ body` is the
+/// whole message.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Which RPC.
+    pub rpc: Rpc,
+    /// What changes from attempt to attempt.
+    pub head: Head,
+    /// The other fields, encoded.
+    pub body: Bytes,
+}
+
+/// What is stamped in front of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// For a request to a store: `kvrpcpb.Context`.
+    Store(Context),
+    /// For a request to PD: `pdpb.RequestHeader`.
+    Pd {
+        /// The cluster; 0 asks PD not to check.
+        cluster_id: u64,
+    },
+    /// Nothing.
+    None,
+}
+
+/// What a store wants to know about a request besides the request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// The region, at the version that the client believes in.
+    pub region: RegionVersion,
+    /// The replica that is asked.
+    pub peer: Peer,
+    /// The cluster; 0 asks the store not to check.
+    pub cluster_id: u64,
+    /// An earlier copy of this request may have been received.
+    pub is_retry: bool,
+    /// After this many milliseconds the store may give up.
+    pub max_execution_ms: u64,
+    /// What only some requests carry.
+    pub extra: Option<Arc<ContextExtra>>,
+}
+
+/// The parts of a context that only some requests carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ContextExtra {
+    /// Start timestamps of transactions whose locks the read may pass by: they are rolled back, or
+    /// will commit after the read's timestamp.
+    pub resolved_locks: Vec<u64>,
+    /// Start timestamps of transactions whose locks the read must read through: they are committed
+    /// at or before the read's timestamp.
+    pub committed_locks: Vec<u64>,
+}
+
+/// The keyspace id that means «no keyspace» (API V1).
+const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
+
+impl Context {
+    /// As the message on the wire.
+    pub fn to_proto(&self) -> kvrpcpb::Context {
+        kvrpcpb::Context {
+            region_id: self.region.id,
+            region_epoch: Some(metapb::RegionEpoch {
+                conf_ver: self.region.conf_ver,
+                version: self.region.version,
+            }),
+            peer: Some(self.peer.to_proto()),
+            cluster_id: self.cluster_id,
+            is_retry_request: self.is_retry,
+            max_execution_duration_ms: self.max_execution_ms,
+            api_version: kvrpcpb::ApiVersion::V1.into(),
+            keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(NULL_KEYSPACE)),
+            resolved_locks: self
+                .extra
+                .as_ref()
+                .map(|e| e.resolved_locks.clone())
+                .unwrap_or_default(),
+            committed_locks: self
+                .extra
+                .as_ref()
+                .map(|e| e.committed_locks.clone())
+                .unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+}
+
+impl Peer {
+    /// As the message on the wire.
+    pub fn to_proto(self) -> metapb::Peer {
+        let role = match self.role {
+            PeerRole::Voter => metapb::PeerRole::Voter,
+            PeerRole::Learner => metapb::PeerRole::Learner,
+            PeerRole::IncomingVoter => metapb::PeerRole::IncomingVoter,
+            PeerRole::DemotingVoter => metapb::PeerRole::DemotingVoter,
+        };
+        metapb::Peer {
+            id: self.id,
+            store_id: self.store.0,
+            role: role.into(),
+            is_witness: self.witness,
+        }
+    }
+}
+
+impl Head {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Store(context) => encoding::message::encoded_len(1, &context.to_proto()),
+            Self::Pd { cluster_id } => encoding::message::encoded_len(1, &pd_header(*cluster_id)),
+            Self::None => 0,
+        }
+    }
+
+    fn encode(&self, buf: &mut impl BufMut) {
+        match self {
+            Self::Store(context) => encoding::message::encode(1, &context.to_proto(), buf),
+            Self::Pd { cluster_id } => encoding::message::encode(1, &pd_header(*cluster_id), buf),
+            Self::None => {}
+        }
+    }
+}
+
+fn pd_header(cluster_id: u64) -> pdpb::RequestHeader {
+    pdpb::RequestHeader { cluster_id, ..Default::default() }
+}
+
+impl Request {
+    /// Encodes `message`, whose field 1 has to be unset, as the body.
+    pub(crate) fn new(rpc: Rpc, head: Head, message: &impl Message) -> Self {
+        Self { rpc, head, body: message.encode_to_vec().into() }
+    }
+
+    /// The length of [`Request::encode`]'s output.
+    pub fn encoded_len(&self) -> usize {
+        self.head.encoded_len() + self.body.len()
+    }
+
+    /// Appends the whole message, head and body, to `buf`.
+    pub fn encode(&self, buf: &mut BytesMut) {
+        self.head.encode(buf);
+        buf.extend_from_slice(&self.body);
+    }
+
+    /// Decodes the whole message: for servers in the same process, simulators and tests.
+    ///
+    /// # Errors
+    /// If `M` is not the message that this RPC carries.
+    pub fn message<M: Message + Default>(&self) -> Result<M, prost::DecodeError> {
+        let mut whole = BytesMut::with_capacity(self.encoded_len());
+        self.encode(&mut whole);
+        M::decode(whole.freeze())
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({:?}, {} bytes)", self.rpc, self.head, self.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::StoreId;
+
+    /// Field 1, length-delimited.
+    const HEAD_TAG: u8 = 1 << 3 | 2;
+
+    fn context() -> Context {
+        Context {
+            region: RegionVersion { id: 2, conf_ver: 3, version: 4 },
+            peer: Peer { id: 5, store: StoreId(6), role: PeerRole::Voter, witness: false },
+            cluster_id: 7,
+            is_retry: false,
+            max_execution_ms: 20_000,
+            extra: None,
+        }
+    }
+
+    #[test]
+    fn a_retry_stamps_a_new_head_in_front_of_the_same_bytes() {
+        let body =
+            kvrpcpb::RawPutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+        let first = Request::new(Rpc::RawPut, Head::Store(context()), &body);
+        let retry =
+            Request { head: Head::Store(Context { is_retry: true, ..context() }), ..first.clone() };
+        assert_eq!(first.body.as_ptr(), retry.body.as_ptr());
+        for (request, is_retry) in [(&first, false), (&retry, true)] {
+            let decoded: kvrpcpb::RawPutRequest = request.message().unwrap();
+            assert_eq!(decoded.key, "k");
+            assert_eq!(decoded.value, "v");
+            let context = decoded.context.unwrap();
+            assert_eq!(context.is_retry_request, is_retry);
+            assert_eq!(context.region_id, 2);
+            assert_eq!(context.max_execution_duration_ms, 20_000);
+            assert_eq!(context.keyspace, Some(kvrpcpb::context::Keyspace::KeyspaceId(u32::MAX)));
+        }
+        let mut bytes = BytesMut::new();
+        retry.encode(&mut bytes);
+        assert_eq!(bytes.len(), retry.encoded_len());
+        assert_eq!(bytes[0], HEAD_TAG);
+    }
+
+    #[test]
+    fn a_pd_request_carries_the_cluster_id() {
+        let body = pdpb::GetStoreRequest { store_id: 9, ..Default::default() };
+        let request = Request::new(Rpc::PdGetStore, Head::Pd { cluster_id: 77 }, &body);
+        let decoded: pdpb::GetStoreRequest = request.message().unwrap();
+        assert_eq!(decoded.header.unwrap().cluster_id, 77);
+        assert_eq!(decoded.store_id, 9);
+    }
+}
