@@ -1,0 +1,232 @@
+//! What happens to a core in one run: a list of steps that quickcheck draws and shortens.
+
+use std::time::Duration;
+
+use anatase_core::{
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
+    OpOptions, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp,
+};
+use quickcheck::{Arbitrary, Gen};
+
+use crate::chance::Chance;
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// Of the core, and of its configuration.
+    pub(crate) seed: u64,
+    pub(crate) mode: KeyMode,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) ending: Ending,
+}
+
+/// How the cluster behaves once the steps are through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything is answered, as a healthy cluster would.
+    Healthy,
+    /// Nothing is answered any more.
+    Silent,
+    /// No connection can be made any more.
+    Refused,
+}
+
+/// One step. Numbers called `seed` decide the details, numbers called `which` select among what
+/// there is at that moment, so that a step still means something when others are left out.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Submit {
+        seed: u64,
+    },
+    /// A command that waits for an answer gets one: a good one, or any.
+    Answer {
+        which: usize,
+        seed: u64,
+        good: bool,
+    },
+    /// All that waits is answered, and what comes of it, for some rounds: most answers are good, one
+    /// in `odds` may be anything.
+    Flow {
+        rounds: u64,
+        seed: u64,
+        odds: u64,
+    },
+    /// A command that is answered or withdrawn gets another answer.
+    AnswerAgain {
+        which: usize,
+        seed: u64,
+    },
+    /// An id that was never given out gets an answer.
+    AnswerNobody {
+        id: u64,
+        seed: u64,
+    },
+    /// Any operation ever submitted.
+    Cancel {
+        which: usize,
+    },
+    LinkDown {
+        store: u64,
+    },
+    /// Time passes, whatever the core is waiting for.
+    Pass {
+        ms: u64,
+    },
+    /// Time passes up to the next wake-up.
+    Wake,
+    /// The driver's clock goes back for one input.
+    Back {
+        ms: u64,
+    },
+    /// Outputs are taken out. Without it they wait.
+    Drain,
+    /// The core is cloned, and the clone lives through the same from now on.
+    Fork,
+    /// So many requests of transactions meet a lock of another one.
+    Foreign {
+        locks: u64,
+    },
+    /// Regions split, or change their leader.
+    Move {
+        seed: u64,
+    },
+    Close,
+}
+
+impl Arbitrary for Script {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let mode = *g.choose(&[KeyMode::Raw, KeyMode::Txn, KeyMode::Txn]).expect("a mode");
+        let endings = [Ending::Healthy, Ending::Silent, Ending::Refused];
+        let ending = *g.choose(&endings).expect("an ending");
+        Self { seed: u64::arbitrary(g), mode, steps: Vec::arbitrary(g), ending }
+    }
+
+    fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
+        let whole = self.clone();
+        Box::new(self.steps.shrink().map(move |steps| Self { steps, ..whole.clone() }))
+    }
+}
+
+impl Arbitrary for Step {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let seed = u64::arbitrary(g);
+        let which = usize::arbitrary(g);
+        match u8::arbitrary(g) % 64 {
+            0..14 => Self::Submit { seed },
+            14..20 => Self::Answer { which, seed, good: true },
+            20..26 => Self::Answer { which, seed, good: false },
+            26..40 => Self::Flow { rounds: 1 + seed % 8, seed, odds: 1 + seed % 12 },
+            40 => Self::AnswerAgain { which, seed },
+            41 => Self::AnswerNobody { id: seed, seed },
+            42 => Self::AnswerNobody { id: seed % 8 | (seed % 4) << 32, seed },
+            43 | 44 => Self::Cancel { which },
+            45 => Self::LinkDown { store: seed % 5 },
+            46 | 47 => Self::Pass { ms: seed % 100 },
+            48 => Self::Pass { ms: seed % 100_000 },
+            49..55 => Self::Wake,
+            55 => Self::Back { ms: seed % 10_000 },
+            56 | 57 => Self::Drain,
+            58 => Self::Foreign { locks: seed % 8 },
+            59 | 60 => Self::Move { seed },
+            61 if seed % 32 == 0 => Self::Close,
+            _ => Self::Fork,
+        }
+    }
+}
+
+/// Few keys, so that operations meet: some of them on the borders of regions.
+pub(crate) const KEYS: [&[u8]; 9] =
+    [b"", b"a", b"b", b"b\0", b"c", b"d", b"e", b"eighteen bytes long", b"\xff\xff\xff"];
+
+pub(crate) fn key(chance: &mut Chance) -> Key {
+    Key::from_static(chance.pick(&KEYS))
+}
+
+fn keys(chance: &mut Chance) -> Vec<Key> {
+    (0..chance.below(7)).map(|_| key(chance)).collect()
+}
+
+fn scan(chance: &mut Chance) -> ScanSpec {
+    ScanSpec {
+        range: KeyRange { start: key(chance), end: key(chance) },
+        limit: chance.pick(&[0, 1, 2, 3, 100, u32::MAX]),
+        reverse: chance.one_in(2),
+        key_only: chance.one_in(4),
+    }
+}
+
+/// An operation for this kind of core. The start of a transaction is made from `number`, so that each
+/// has its own.
+pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Operation {
+    if chance.one_in(8) {
+        return chance.pick(&[Operation::Ready, Operation::Timestamp]);
+    }
+    match mode {
+        KeyMode::Raw => Operation::Raw {
+            op: raw(chance),
+            cf: chance.pick(&[ColumnFamily::DEFAULT, ColumnFamily::new("write")]),
+        },
+        KeyMode::Txn => transactional(chance, number),
+    }
+}
+
+fn raw(chance: &mut Chance) -> RawOperation {
+    let ttl_secs = chance.pick(&[0, 0, 1, u64::MAX]);
+    match chance.below(7) {
+        0 => RawOperation::Get { key: key(chance) },
+        1 => RawOperation::Put { key: key(chance), value: key(chance), ttl_secs },
+        2 => RawOperation::Delete { key: key(chance) },
+        3 => RawOperation::BatchGet { keys: keys(chance) },
+        4 => {
+            let pairs = keys(chance).into_iter();
+            let pairs = pairs.map(|key| KvPair { value: key.clone(), key }).collect();
+            RawOperation::BatchPut { pairs, ttl_secs }
+        }
+        5 => RawOperation::BatchDelete { keys: keys(chance) },
+        _ => RawOperation::Scan(scan(chance)),
+    }
+}
+
+fn transactional(chance: &mut Chance, number: u64) -> Operation {
+    let at = Timestamp::compose(1_000, number).expect("a timestamp");
+    match chance.below(10) {
+        0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
+        2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
+        3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
+        4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
+        _ => {
+            let mut keys = keys(chance);
+            // Mostly as the contract asks for: sorted, without repeats.
+            if !chance.one_in(16) {
+                keys.sort_unstable();
+                keys.dedup();
+            }
+            let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
+            let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
+            let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
+            Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for }))
+        }
+    }
+}
+
+fn mutation(chance: &mut Chance, key: Key) -> Mutation {
+    let op = match chance.below(6) {
+        0 => MutationOp::Delete,
+        1 => MutationOp::Insert(key.clone()),
+        2 => MutationOp::Lock,
+        3 => MutationOp::CheckNotExists,
+        _ => MutationOp::Put(key.clone()),
+    };
+    Mutation { key, op }
+}
+
+/// A deadline from past to far away. «Never» only where a healthy cluster is there in the end.
+pub(crate) fn options(chance: &mut Chance, now: Instant, ending: Ending, number: u64) -> OpOptions {
+    let deadline = match chance.below(12) {
+        0 => Instant::from_nanos(now.as_nanos() / 2),
+        1 => now,
+        2 if ending == Ending::Healthy => Instant::NEVER,
+        n => now + Duration::from_millis(chance.below(10_u64.pow(n.min(6) as u32) + 1)),
+    };
+    OpOptions { deadline, stream: number }
+}

@@ -1,0 +1,278 @@
+//! What is held against the outputs of a core while it runs: who was told what, which command is
+//! whose turn, and that no transaction is torn apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anatase_core::wire::Response;
+use anatase_core::{
+    Call, Command, CommandId, CommitOutcome, Error, ErrorKind, Event, Failure, Key, OpId,
+    Operation, Reply,
+};
+use anatase_proto::kvrpcpb;
+use anatase_proto::rpc::Rpc;
+use prost::Message;
+
+/// Everything a driver can know.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Operations whose owner waits to hear of them.
+    live: BTreeMap<OpId, Kind>,
+    /// Every operation there ever was.
+    pub(crate) ops: Vec<OpId>,
+    /// Commands that wait for an answer, in the order given out.
+    pub(crate) waiting: Vec<Command>,
+    /// Commands that have had one, or were withdrawn.
+    pub(crate) over: Vec<Command>,
+    /// Those among them that were answered since the outputs were last taken out: the core may have
+    /// withdrawn them before it saw the answer.
+    raced: BTreeSet<CommandId>,
+    /// The largest timestamp that anybody was told.
+    newest: u64,
+    /// By start timestamp.
+    transactions: BTreeMap<u64, Transaction>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    /// It has to be given one above every timestamp that was told before it was asked for.
+    Timestamp {
+        above: u64,
+    },
+    Write,
+    Commit {
+        start_ts: u64,
+    },
+}
+
+/// A transaction that is being committed.
+#[derive(Default)]
+struct Transaction {
+    keys: BTreeSet<Key>,
+    /// Keys that a store said are locked.
+    landed: BTreeSet<Key>,
+    decision: Decision,
+    /// Something happened after which nobody can tell the outcome from outside.
+    may_be_undetermined: bool,
+}
+
+/// What became of the last request that commits the primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Decision {
+    #[default]
+    NotAsked,
+    /// It is on its way, or was withdrawn, or its answer was lost or made no sense.
+    Open,
+    /// The store answered otherwise, or it never left.
+    NotYet,
+    Committed,
+}
+
+pub(crate) fn id_of(command: &Command) -> CommandId {
+    match command {
+        Command::Call(call) => call.id,
+        Command::Timestamps(ask) => ask.id,
+        Command::Abort { id } => *id,
+    }
+}
+
+impl Watch {
+    pub(crate) fn submitted(&mut self, id: OpId, operation: &Operation) {
+        let kind = match operation {
+            Operation::Commit(plan) => {
+                let start_ts = plan.start_ts.version();
+                let keys = plan.mutations.iter().map(|mutation| mutation.key.clone()).collect();
+                let transaction = Transaction { keys, ..Default::default() };
+                self.transactions.insert(start_ts, transaction);
+                Kind::Commit { start_ts }
+            }
+            Operation::Timestamp => Kind::Timestamp { above: self.newest },
+            Operation::Read { .. } | Operation::Ready => Kind::Read,
+            _ => Kind::Write,
+        };
+        assert_eq!(self.live.insert(id, kind), None, "{id:?} is in use");
+        self.ops.push(id);
+    }
+
+    pub(crate) fn is_live(&self, id: OpId) -> bool {
+        self.live.contains_key(&id)
+    }
+
+    pub(crate) fn cancelled(&mut self, id: OpId) {
+        self.live.remove(&id);
+    }
+
+    /// Takes the `which`th waiting command for an answer.
+    pub(crate) fn take(&mut self, which: usize) -> Option<Command> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let command = self.waiting.remove(which % self.waiting.len());
+        self.raced.insert(id_of(&command));
+        self.over.push(command.clone());
+        Some(command)
+    }
+
+    /// The outputs were taken out: what the core has withdrawn is known.
+    pub(crate) fn drained(&mut self) {
+        self.raced.clear();
+    }
+
+    pub(crate) fn nothing_is_left(&self) {
+        assert!(self.live.is_empty(), "never told: {:?}", self.live);
+        assert!(self.waiting.is_empty(), "neither answered nor withdrawn: {:?}", self.waiting);
+    }
+
+    // ---- commands ------------------------------------------------------------------------------
+
+    pub(crate) fn command(&mut self, command: Command) {
+        if let Command::Abort { id } = command {
+            match self.waiting.iter().position(|command| id_of(command) == id) {
+                Some(index) => {
+                    let withdrawn = self.waiting.remove(index);
+                    self.over.push(withdrawn);
+                }
+                None => assert!(self.raced.remove(&id), "{id:?} was not to be withdrawn"),
+            }
+            return;
+        }
+        let id = id_of(&command);
+        let known = self.waiting.iter().chain(&self.over).any(|command| id_of(command) == id);
+        assert!(!known, "{id:?} was given out before");
+        if let Command::Call(call) = &command {
+            self.sent(call);
+        }
+        self.waiting.push(command);
+    }
+
+    /// transactions.md §8–§11, as far as they can be told from outside.
+    fn sent(&mut self, call: &Call) {
+        match call.request.rpc {
+            Rpc::KvCommit => {
+                let commit: kvrpcpb::CommitRequest = message(call);
+                let Some(transaction) = self.transactions.get_mut(&commit.start_version) else {
+                    panic!("a commit that nobody asked for: {commit:?}");
+                };
+                let landed = &transaction.landed;
+                assert!(transaction.keys.is_subset(landed), "not every key is locked: {commit:?}");
+                if commit.commit_role() == kvrpcpb::CommitRole::Primary {
+                    assert_ne!(transaction.decision, Decision::Committed, "{commit:?}");
+                    transaction.decision = Decision::Open;
+                    transaction.may_be_undetermined = true;
+                } else {
+                    assert_eq!(transaction.decision, Decision::Committed, "{commit:?}");
+                }
+            }
+            Rpc::KvBatchRollback => {
+                let rollback: kvrpcpb::BatchRollbackRequest = message(call);
+                if let Some(transaction) = self.transactions.get(&rollback.start_version) {
+                    let decision = transaction.decision;
+                    let undoable = matches!(decision, Decision::NotAsked | Decision::NotYet);
+                    assert!(undoable, "{decision:?}, and undone: {rollback:?}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The core has taken this answer.
+    pub(crate) fn answered(&mut self, command: &Command, answer: &Result<Response, Failure>) {
+        let Command::Call(call) = command else { return };
+        match call.request.rpc {
+            Rpc::KvPrewrite => {
+                let prewrite: kvrpcpb::PrewriteRequest = message(call);
+                let Some(transaction) = self.transactions.get_mut(&prewrite.start_version) else {
+                    return;
+                };
+                if let Ok(Response::Prewrite(reply)) = answer
+                    && reply.region_error.is_none()
+                    && reply.errors.is_empty()
+                {
+                    let keys = prewrite.mutations.into_iter().map(|mutation| mutation.key);
+                    transaction.landed.extend(keys);
+                    transaction.may_be_undetermined |= reply.one_pc_commit_ts != 0;
+                }
+            }
+            Rpc::KvCommit => {
+                let commit: kvrpcpb::CommitRequest = message(call);
+                let Some(transaction) = self.transactions.get_mut(&commit.start_version) else {
+                    return;
+                };
+                if commit.commit_role() == kvrpcpb::CommitRole::Primary {
+                    transaction.decision = decision(answer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // ---- events --------------------------------------------------------------------------------
+
+    pub(crate) fn event(&mut self, event: &Event) {
+        let Event::Done { op, result } = event;
+        let Some(kind) = self.live.remove(op) else {
+            panic!("{op:?} was told twice, or after it was cancelled: {result:?}");
+        };
+        match kind {
+            Kind::Read => {
+                if let Err(error) = result {
+                    assert!(!error.is_undetermined(), "a read in doubt: {error:?}");
+                }
+            }
+            Kind::Write => {}
+            Kind::Timestamp { above } => match result {
+                Ok(Reply::Timestamp(told)) => {
+                    assert!(told.version() > above, "{told} was told after {above}");
+                    self.newest = self.newest.max(told.version());
+                }
+                Ok(other) => panic!("a timestamp was told as {other:?}"),
+                Err(error) => assert!(!error.is_undetermined(), "a read in doubt: {error:?}"),
+            },
+            Kind::Commit { start_ts } => self.committed(start_ts, result),
+        }
+    }
+
+    fn committed(&self, start_ts: u64, result: &Result<Reply, Error>) {
+        let transaction = &self.transactions[&start_ts];
+        let decision = transaction.decision;
+        match result {
+            Ok(Reply::Commit(CommitOutcome::Committed { at })) => {
+                assert!(at.version() > start_ts, "committed at {at}, before its start");
+                let nothing_to_lock = decision == Decision::NotAsked;
+                assert!(nothing_to_lock || decision == Decision::Committed, "{decision:?}");
+                assert!(transaction.keys.is_subset(&transaction.landed));
+            }
+            Ok(Reply::Commit(CommitOutcome::Aborted(error))) => {
+                let undecided = matches!(decision, Decision::NotAsked | Decision::NotYet);
+                assert!(undecided, "{decision:?}, and told as aborted: {error:?}");
+                assert!(!error.is_undetermined(), "{error:?}");
+            }
+            Ok(Reply::Commit(CommitOutcome::Undetermined(error))) => {
+                assert!(transaction.may_be_undetermined, "nothing is in doubt: {error:?}");
+                assert!(error.is_undetermined(), "{error:?}");
+            }
+            Err(error) => {
+                let early = matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Closed);
+                assert!(early && transaction.landed.is_empty(), "{error:?}");
+            }
+            Ok(other) => panic!("a commit was told as {other:?}"),
+        }
+    }
+}
+
+fn message<M: Message + Default>(call: &Call) -> M {
+    call.request.message().expect("the message of its RPC")
+}
+
+fn decision(answer: &Result<Response, Failure>) -> Decision {
+    match answer {
+        Err(Failure::NotSent(_)) => Decision::NotYet,
+        Err(Failure::MaybeExecuted(_)) => Decision::Open,
+        Ok(Response::Commit(reply)) => match (&reply.region_error, &reply.error) {
+            (None, None) => Decision::Committed,
+            (Some(error), _) if error.undetermined_result.is_some() => Decision::Open,
+            _ => Decision::NotYet,
+        },
+        Ok(_) => Decision::Open,
+    }
+}
