@@ -1,0 +1,134 @@
+//! The shape of a new cluster.
+
+use bytes::Bytes;
+
+use crate::{Cluster, codec::encode_key};
+
+/// Which API the stores serve: TiKV's `storage.api-version` and `storage.enable-ttl`
+/// (raw.md §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Api {
+    /// Version 1 without TTL: raw and transactional requests.
+    #[default]
+    V1,
+    /// Version 1 with TTL: raw requests only.
+    V1Ttl,
+}
+
+/// The shape of a new cluster, as a builder.
+///
+/// ```
+/// use anatase_cluster::ClusterConfig;
+///
+/// let cluster = ClusterConfig::default().stores(3).split_keys(["a", "m", "z"]).build();
+/// assert_eq!(cluster.regions().count(), 4);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    pub(crate) cluster_id: u64,
+    pub(crate) stores: usize,
+    pub(crate) replicas: usize,
+    pub(crate) pd_members: usize,
+    pub(crate) api: Api,
+    pub(crate) split_keys: Vec<Bytes>,
+    pub(crate) now_ms: u64,
+    pub(crate) max_key_size: usize,
+    pub(crate) max_entry_size: usize,
+    pub(crate) right_derive: bool,
+}
+
+impl Default for ClusterConfig {
+    /// Three stores, one PD member, one region with a replica on each store, API V1, and TiKV's
+    /// limits.
+    fn default() -> Self {
+        ClusterConfig {
+            cluster_id: 7_000_000_001,
+            stores: 3,
+            replicas: 3,
+            pd_members: 1,
+            api: Api::V1,
+            split_keys: Vec::new(),
+            now_ms: 1_700_000_000_000,
+            max_key_size: 8 << 10,
+            max_entry_size: 8 << 20,
+            right_derive: true,
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// The id that PD tells clients and that requests must carry (wire.md §1, §7.2).
+    pub fn cluster_id(mut self, id: u64) -> Self {
+        self.cluster_id = id;
+        self
+    }
+
+    /// How many stores; at least one. Their ids are the first numbers from 1.
+    pub fn stores(mut self, stores: usize) -> Self {
+        self.stores = stores.max(1);
+        self
+    }
+
+    /// How many replicas a region has; no more than there are stores.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas.max(1);
+        self
+    }
+
+    /// How many PD members; at least one. Member 0 leads first.
+    pub fn pd_members(mut self, members: usize) -> Self {
+        self.pd_members = members.max(1);
+        self
+    }
+
+    /// Which API the stores serve.
+    pub fn api(mut self, api: Api) -> Self {
+        self.api = api;
+        self
+    }
+
+    /// Splits the key space at these user keys, in their memcomparable form, as TiKV splits for
+    /// transactions. A raw client sees bounds that are mere bytes, so both kinds of client work on
+    /// such a cluster.
+    pub fn split_keys<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.split_keys.extend(keys.into_iter().map(|key| encode_key(key.as_ref())));
+        self
+    }
+
+    /// Splits the key space at these bytes as they are, as TiKV splits for raw keys of API V1.
+    pub fn split_keys_raw<K: AsRef<[u8]>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.split_keys.extend(keys.into_iter().map(|key| Bytes::copy_from_slice(key.as_ref())));
+        self
+    }
+
+    /// The time at which the cluster starts, in milliseconds since the Unix epoch.
+    pub fn now_ms(mut self, now_ms: u64) -> Self {
+        self.now_ms = now_ms;
+        self
+    }
+
+    /// TiKV's `storage.max-key-size`, in bytes.
+    pub fn max_key_size(mut self, bytes: usize) -> Self {
+        self.max_key_size = bytes;
+        self
+    }
+
+    /// TiKV's `raftstore.raft-entry-max-size`, in bytes: what one request may write.
+    pub fn max_entry_size(mut self, bytes: usize) -> Self {
+        self.max_entry_size = bytes;
+        self
+    }
+
+    /// TiKV's `raftstore.right-derive-when-split`, true by default: after a split the right part
+    /// keeps the region's id and the left part is the new region.
+    pub fn right_derive(mut self, right_derive: bool) -> Self {
+        self.right_derive = right_derive;
+        self
+    }
+
+    /// The cluster.
+    pub fn build(self) -> Cluster {
+        Cluster::new(self)
+    }
+}

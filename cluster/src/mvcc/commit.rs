@@ -1,0 +1,65 @@
+//! Commit (transactions.md §20.4).
+
+use super::{Change, Found, Key, KeyError, LockKind, Mvcc, Record, WriteKind};
+
+impl Mvcc {
+    /// Commits the keys of a transaction, all or none.
+    pub(crate) fn commit(
+        &self,
+        keys: &[Key],
+        start_ts: u64,
+        commit_ts: u64,
+    ) -> Result<Vec<Change>, KeyError> {
+        if commit_ts <= start_ts {
+            return Err(invalid_ts(start_ts, commit_ts));
+        }
+        let mut changes = Vec::new();
+        for key in keys {
+            changes.extend(self.commit_one(key, start_ts, commit_ts)?);
+        }
+        Ok(changes)
+    }
+
+    /// Turns the lock into a record. Without a lock of this transaction: fine if it is committed
+    /// (whatever the timestamp), else it was rolled back, or never prewritten.
+    pub(crate) fn commit_one(
+        &self,
+        key: &Key,
+        start_ts: u64,
+        commit_ts: u64,
+    ) -> Result<Vec<Change>, KeyError> {
+        let Some(lock) = self.own_lock(key, start_ts) else {
+            return match self.find(key, start_ts) {
+                Found::Committed(_) => Ok(Vec::new()),
+                Found::RolledBack | Found::Nothing(_) => {
+                    Err(KeyError::LockNotFound { start_ts, commit_ts, key: key.user.clone() })
+                }
+            };
+        };
+        if commit_ts < lock.min_commit_ts {
+            return Err(KeyError::CommitTsExpired {
+                start_ts,
+                attempted: commit_ts,
+                key: key.user.clone(),
+                min_commit_ts: lock.min_commit_ts,
+            });
+        }
+        let record = Record {
+            commit_ts,
+            kind: match lock.kind {
+                LockKind::Put => WriteKind::Put,
+                LockKind::Delete => WriteKind::Delete,
+                LockKind::Lock => WriteKind::Lock,
+            },
+            start_ts,
+            value: lock.value.clone(),
+            protected: false,
+            overlapped_rollback: false,
+        };
+        Ok(vec![Change::Record(key.clone(), record), Change::Unlock(key.clone())])
+    }
+}
+
+pub(super) fn invalid_ts(start_ts: u64, commit_ts: u64) -> KeyError {
+    KeyError::Abort(format!("InvalidTxnTso {{ start_ts: {start_ts}, commit_ts: {commit_ts} }}"))
+}

@@ -1,0 +1,9 @@
+//! The rules of transactions.md §20 and the mock engine's cases (cases.md W), row by row; and reads
+//! against a model.
+
+mod finish;
+mod model;
+mod prewrite;
+mod read;
+mod status;
+mod store;

@@ -1,0 +1,303 @@
+//! The raw API: plain keys and values, in three column families, with or without a TTL
+//! (raw.md §4, §5).
+//!
+//! Keys are their own physical form. Failures that are not region errors are texts in the
+//! response's `error`, in TiKV's words, because that is all a client gets; a scan and a batch read
+//! carry them in the one pair they then return.
+
+mod checksum;
+mod range;
+mod store;
+
+use anatase_proto::kvrpcpb::{
+    ApiVersion, KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest,
+    RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawCasRequest, RawCasResponse,
+    RawDeleteRequest, RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest,
+    RawGetResponse, RawPutRequest, RawPutResponse,
+};
+use bytes::Bytes;
+
+use self::store::{Cf, Value};
+pub(crate) use self::{
+    checksum::checksum,
+    range::{batch_scan, delete_range, scan},
+    store::Raw,
+};
+use crate::{
+    Cluster,
+    access::{Refusal, RegionError},
+    call::Cx,
+    config::Api,
+    mvcc::KeyError,
+};
+
+/// What TiKV says in `error`.
+type Text = String;
+
+/// Either kind of bad end.
+enum Bad {
+    Text(Text),
+    Refusal(Refusal),
+}
+
+impl From<Text> for Bad {
+    fn from(text: Text) -> Self {
+        Bad::Text(text)
+    }
+}
+
+impl From<RegionError> for Bad {
+    fn from(error: RegionError) -> Self {
+        Bad::Refusal(error.into())
+    }
+}
+
+/// Puts a text where the response has it, and passes a refusal on.
+macro_rules! answer {
+    ($response:ident, $result:expr, $ok:expr) => {
+        match $result {
+            Ok(value) => Ok($ok(value)),
+            Err(Bad::Text(error)) => Ok($response { error, ..Default::default() }),
+            Err(Bad::Refusal(refusal)) => Err(refusal),
+        }
+    };
+}
+
+use answer;
+
+/// The pair in which a scan or a batch read carries a failure.
+fn pair_of(text: Text) -> KvPair {
+    KvPair { error: Some(Box::new(KeyError::Abort(text).to_proto())), ..Default::default() }
+}
+
+pub(crate) fn get(cx: &mut Cx<'_>, request: RawGetRequest) -> Result<RawGetResponse, Refusal> {
+    let read = |cx: &mut Cx<'_>| {
+        let cf = cx.raw_cf(&request.cf)?;
+        cx.check_raw_keys([&request.key])?;
+        Ok(cx.raw_value(cf, &request.key).map(|value| value.data.clone()))
+    };
+    answer!(RawGetResponse, read(cx), |value: Option<Bytes>| RawGetResponse {
+        not_found: value.is_none(),
+        value: value.unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+pub(crate) fn batch_get(
+    cx: &mut Cx<'_>,
+    request: RawBatchGetRequest,
+) -> Result<RawBatchGetResponse, Refusal> {
+    let read = |cx: &mut Cx<'_>| {
+        let cf = cx.raw_cf(&request.cf)?;
+        cx.check_raw_keys(&request.keys)?;
+        let pairs = request.keys.iter().filter_map(|key| {
+            let value = cx.raw_value(cf, key)?;
+            Some(KvPair { key: key.clone(), value: value.data.clone(), ..Default::default() })
+        });
+        Ok(pairs.collect())
+    };
+    match read(cx) {
+        Ok(pairs) => Ok(RawBatchGetResponse { pairs, ..Default::default() }),
+        Err(Bad::Text(text)) => {
+            Ok(RawBatchGetResponse { pairs: vec![pair_of(text)], ..Default::default() })
+        }
+        Err(Bad::Refusal(refusal)) => Err(refusal),
+    }
+}
+
+pub(crate) fn put(cx: &mut Cx<'_>, request: RawPutRequest) -> Result<RawPutResponse, Refusal> {
+    let RawPutRequest { key, value, cf, ttl, for_cas, .. } = request;
+    let result = cx.raw_write(&cf, vec![(key, Some(value))], &[ttl], for_cas);
+    answer!(RawPutResponse, result, |()| RawPutResponse::default())
+}
+
+/// TTLs are none, one for all pairs, or one a pair (wire.md §3.6).
+pub(crate) fn batch_put(
+    cx: &mut Cx<'_>,
+    request: RawBatchPutRequest,
+) -> Result<RawBatchPutResponse, Refusal> {
+    let RawBatchPutRequest { pairs, cf, for_cas, ttls, .. } = request;
+    let ttls = match ttls[..] {
+        [] => vec![0; pairs.len()],
+        [ttl] => vec![ttl; pairs.len()],
+        _ => ttls,
+    };
+    let pairs = pairs.into_iter().map(|pair| (pair.key, Some(pair.value))).collect();
+    let result = cx.raw_write(&cf, pairs, &ttls, for_cas);
+    answer!(RawBatchPutResponse, result, |()| RawBatchPutResponse::default())
+}
+
+pub(crate) fn delete(
+    cx: &mut Cx<'_>,
+    request: RawDeleteRequest,
+) -> Result<RawDeleteResponse, Refusal> {
+    let result = cx.raw_write(&request.cf, vec![(request.key, None)], &[0], request.for_cas);
+    answer!(RawDeleteResponse, result, |()| RawDeleteResponse::default())
+}
+
+pub(crate) fn batch_delete(
+    cx: &mut Cx<'_>,
+    request: RawBatchDeleteRequest,
+) -> Result<RawBatchDeleteResponse, Refusal> {
+    let RawBatchDeleteRequest { keys, cf, for_cas, .. } = request;
+    let ttls = vec![0; keys.len()];
+    let keys = keys.into_iter().map(|key| (key, None)).collect();
+    let result = cx.raw_write(&cf, keys, &ttls, for_cas);
+    answer!(RawBatchDeleteResponse, result, |()| RawBatchDeleteResponse::default())
+}
+
+/// The seconds that a key still lives; 0 if it lives for ever, and always 0 where TTL is off.
+pub(crate) fn get_key_ttl(
+    cx: &mut Cx<'_>,
+    request: RawGetKeyTtlRequest,
+) -> Result<RawGetKeyTtlResponse, Refusal> {
+    let read = |cx: &mut Cx<'_>| {
+        let cf = cx.raw_cf(&request.cf)?;
+        cx.check_raw_keys([&request.key])?;
+        let now_s = cx.now_s();
+        let ttl = |value: &Value| value.expires_s.map_or(0, |at| at.saturating_sub(now_s));
+        Ok(cx.raw_value(cf, &request.key).map(ttl))
+    };
+    answer!(RawGetKeyTtlResponse, read(cx), |ttl: Option<u64>| RawGetKeyTtlResponse {
+        not_found: ttl.is_none(),
+        ttl: ttl.unwrap_or(0),
+        ..Default::default()
+    })
+}
+
+/// Compares with the value as it is, an expired one counting as absent; on a match writes (or,
+/// with `delete`, deletes). Tells the previous value either way (raw.md §5).
+pub(crate) fn compare_and_swap(
+    cx: &mut Cx<'_>,
+    request: RawCasRequest,
+) -> Result<RawCasResponse, Refusal> {
+    let RawCasRequest { key, value, previous_not_exist, previous_value, cf, ttl, delete, .. } =
+        request;
+    let swap = |cx: &mut Cx<'_>| {
+        let family = cx.raw_cf(&cf)?;
+        cx.check_ttls(&[ttl], 1)?;
+        cx.check_raw_keys([&key])?;
+        let before = cx.raw_value(family, &key).map(|value| value.data.clone());
+        let expected = (!previous_not_exist).then_some(previous_value);
+        let succeed = before == expected;
+        if succeed {
+            cx.raw_write(&cf, vec![(key, (!delete).then_some(value))], &[ttl], true)?;
+        }
+        Ok((before, succeed))
+    };
+    answer!(RawCasResponse, swap(cx), |(before, succeed): (Option<Bytes>, bool)| RawCasResponse {
+        succeed,
+        previous_not_exist: before.is_none(),
+        previous_value: before.unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+impl Cx<'_> {
+    /// The column family, if the request may have it at all.
+    fn raw_cf(&self, name: &str) -> Result<Cf, Text> {
+        if self.context.api_version != ApiVersion::V1 as i32 {
+            return Err(self.cluster.api_mismatch("raw command", self.context.api_version));
+        }
+        match name {
+            "" | "default" => Ok(Cf::Default),
+            "lock" => Ok(Cf::Lock),
+            "write" => Ok(Cf::Write),
+            _ => Err(format!("invalid cf name: {name}")),
+        }
+    }
+
+    fn now_s(&self) -> u64 {
+        self.cluster.now_ms() / 1000
+    }
+
+    fn raw_value(&self, cf: Cf, key: &[u8]) -> Option<&Value> {
+        self.cluster.raw.get(cf, key, self.now_s())
+    }
+
+    fn check_raw_keys<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Bytes>,
+    ) -> Result<(), RegionError> {
+        Cluster::check_keys(&self.region, keys.into_iter().map(|key| &key[..]))
+    }
+
+    fn check_ttls(&self, ttls: &[u64], pairs: usize) -> Result<(), Text> {
+        if self.cluster.config.api != Api::V1Ttl {
+            if ttls.iter().any(|ttl| *ttl != 0) {
+                return Err("ttl is not enabled, but get put request with ttl".to_owned());
+            }
+        } else if ttls.len() != pairs {
+            return Err("The length of ttls does not equal to the length of pairs".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Puts or deletes, all or nothing. Key sizes are checked on the ordinary path only, not on
+    /// the atomic one (raw.md §1).
+    fn raw_write(
+        &mut self,
+        cf: &str,
+        pairs: Vec<(Bytes, Option<Bytes>)>,
+        ttls: &[u64],
+        atomic: bool,
+    ) -> Result<(), Bad> {
+        if !atomic {
+            self.cluster.check_key_sizes(pairs.iter().map(|(key, _)| key))?;
+        }
+        let cf = self.raw_cf(cf)?;
+        self.check_ttls(ttls, pairs.len())?;
+        self.check_raw_keys(pairs.iter().map(|(key, _)| key))?;
+        let sizes =
+            pairs.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+        self.cluster.check_entry_size(&self.region, sizes.sum())?;
+        let now_s = self.now_s();
+        // Of one key in a batch the last value counts.
+        for (at, (key, value)) in pairs.into_iter().enumerate() {
+            let ttl = ttls.get(at).copied().unwrap_or(0);
+            let expires_s = (ttl != 0).then(|| now_s.saturating_add(ttl));
+            self.cluster.raw.set(cf, key, value.map(|data| Value { data, expires_s }));
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    pub(crate) fn api_mismatch(&self, command: &str, request: i32) -> Text {
+        let asked = ApiVersion::try_from(request)
+            .map_or_else(|_| request.to_string(), |version| version.as_str_name().to_owned());
+        let mine = match self.config.api {
+            Api::V1 => "V1",
+            Api::V1Ttl => "V1ttl",
+        };
+        format!(
+            "Api version in request does not match with TiKV storage, cmd: {command}, storage: \
+             {mine}, request: {asked}"
+        )
+    }
+
+    pub(crate) fn check_key_sizes<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Bytes>,
+    ) -> Result<(), Text> {
+        let limit = self.config.max_key_size;
+        match keys.into_iter().find(|key| key.len() > limit) {
+            Some(key) => Err(format!("max key size exceeded, size: {}, limit: {limit}", key.len())),
+            None => Ok(()),
+        }
+    }
+
+    /// The raw pairs of a column family (`default`, `lock` or `write`) that have not expired, in
+    /// key order, without regard to regions.
+    pub fn raw_pairs(&self, cf: &str) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        let cf = match cf {
+            "lock" => Cf::Lock,
+            "write" => Cf::Write,
+            _ => Cf::Default,
+        };
+        self.raw.range(cf, b"", b"", self.now_ms() / 1000).map(|(key, value)| (key, &value.data))
+    }
+}
+
+#[cfg(test)]
+mod tests;
