@@ -1,0 +1,138 @@
+//! How a client behaves.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anatase_core::KeyMode;
+
+use crate::http2::Http2Config;
+
+/// How a client behaves. Made with [`Config::default`] and changed step by step:
+///
+/// ```
+/// use std::time::Duration;
+/// # use anatase_client::Config;
+/// let config = Config::default()
+///     .with_timeout(Duration::from_secs(5))
+///     .with_pd_timeout(Duration::from_secs(2));
+/// ```
+///
+/// Two clients in one process share nothing, settings included.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    pub(crate) timeout: Duration,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) pd_timeout: Duration,
+    pub(crate) max_operations: usize,
+    pub(crate) seed: Option<u64>,
+    pub(crate) http2: Http2Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            startup_timeout: Duration::from_secs(10),
+            pd_timeout: Duration::from_secs(3),
+            max_operations: 1 << 20,
+            seed: None,
+            http2: Http2Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// How long an operation may take, all its retries included, unless it says otherwise with
+    /// `.timeout(…)`. 30 s by default: longer than an election or the restart of a store takes.
+    ///
+    /// A single attempt may take as long as the operation; a connection that has fallen silent is
+    /// noticed by keepalive, see [`Config::with_keepalive`].
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long `new` looks for PD's leader before it fails. 10 s by default.
+    #[must_use]
+    pub fn with_startup_timeout(mut self, timeout: Duration) -> Self {
+        self.startup_timeout = timeout;
+        self
+    }
+
+    /// How long one request to PD may take before another member is tried. 3 s by default, as in
+    /// client-go.
+    #[must_use]
+    pub fn with_pd_timeout(mut self, timeout: Duration) -> Self {
+        self.pd_timeout = timeout;
+        self
+    }
+
+    /// How many operations may be under way at once; what comes on top fails at once with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). 2²⁰ by default.
+    #[must_use]
+    pub fn with_max_operations(mut self, max: usize) -> Self {
+        self.max_operations = max;
+        self
+    }
+
+    /// How long opening a connection may take, up to the server's first word. 5 s by default.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.http2.connect_timeout = timeout;
+        self
+    }
+
+    /// A silent connection is pinged every `interval`, one to a store also when nothing is asked of
+    /// it, and given up when the answer takes longer than `timeout`. 10 s and 3 s by default, as in
+    /// client-go.
+    #[must_use]
+    pub fn with_keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.http2.keepalive_interval = interval;
+        self.http2.keepalive_timeout = timeout;
+        self
+    }
+
+    /// The longest answer that is accepted, in bytes. Unlimited by default, as in client-go: the
+    /// server decides how much it sends.
+    #[must_use]
+    pub fn with_grpc_max_decoding_message_size(mut self, bytes: usize) -> Self {
+        self.http2.max_receive_size = bytes;
+        self
+    }
+
+    /// HTTP/2's flow-control window of each stream and connection, in bytes. 128 MiB by default, as
+    /// in client-go; larger than 2³¹−1 is cut down to that.
+    #[must_use]
+    pub fn with_grpc_window_size(mut self, bytes: u32) -> Self {
+        self.http2.window_size = bytes.clamp(1 << 16, i32::MAX as u32);
+        self
+    }
+
+    /// Where pauses and choices among equals come from; drawn by the operating system by default.
+    /// With the same seed, the same inputs give the same behaviour.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The seed, drawn now if it was not given.
+    pub(crate) fn draw_seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish())
+    }
+
+    pub(crate) fn for_http2(&self, seed: u64) -> Http2Config {
+        Http2Config { seed, ..self.http2.clone() }
+    }
+
+    pub(crate) fn for_core(&self, endpoints: Vec<Arc<str>>, mode: KeyMode) -> anatase_core::Config {
+        let mut config = anatase_core::Config::new(endpoints, mode);
+        config.max_operations = self.max_operations;
+        config.pd_timeout = self.pd_timeout;
+        config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
+        config
+    }
+}

@@ -1,0 +1,215 @@
+//! The future of an operation.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anatase_core::{OpId, Operation, Reply};
+
+use crate::driver::{Handle, Rejected};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Instant;
+use crate::waiters::{Outcome, Ticket};
+
+/// An operation under way. Nothing is sent before it is first polled.
+///
+/// # Cancel safety
+/// Dropping it withdraws the operation: requests that are out are abandoned, nothing is retried. A
+/// read leaves no trace. A write that was sent may have been executed or may yet be. A commit that
+/// has not sent its decisive request is rolled back in the background, one that has is settled there.
+#[must_use = "futures do nothing unless awaited"]
+pub struct OperationFuture<T> {
+    handle: Arc<Handle>,
+    state: State<T>,
+    begun: Instant,
+    kind: Kind<T>,
+}
+
+/// What is known about an operation beforehand.
+pub(crate) struct Kind<T> {
+    /// Takes out of the reply what the caller wants.
+    pub(crate) take: fn(Reply) -> Option<T>,
+    /// Whether it changes anything, so that losing sight of it leaves a doubt.
+    pub(crate) writes: bool,
+}
+
+impl<T> Clone for Kind<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Kind<T> {}
+
+enum State<T> {
+    /// Decided without asking anybody.
+    Settled(Result<T>),
+    Waiting {
+        op: OpId,
+        ticket: Ticket,
+    },
+    New {
+        operation: Operation,
+        timeout: Duration,
+    },
+    Taken,
+}
+
+/// The result is stored as a plain value and never pinned.
+impl<T> Unpin for OperationFuture<T> {}
+
+impl<T> OperationFuture<T> {
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        operation: Operation,
+        timeout: Duration,
+        kind: Kind<T>,
+    ) -> Self {
+        let state = State::New { operation, timeout };
+        Self { handle, state, begun: Instant::ORIGIN, kind }
+    }
+
+    pub(crate) fn settled(handle: Arc<Handle>, result: Result<T>, kind: Kind<T>) -> Self {
+        Self { handle, state: State::Settled(result), begun: Instant::ORIGIN, kind }
+    }
+
+    /// How long it has been under way.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.handle.driver.now().since(self.begun)
+    }
+
+    fn finish(&self, outcome: Outcome) -> Result<T> {
+        let error = match outcome {
+            Outcome::Done(Ok(reply)) => match (self.kind.take)(reply) {
+                Some(value) => return Ok(value),
+                None => anatase_core::Error::new(
+                    ErrorKind::Protocol,
+                    "the core answered another operation: please report this as a defect",
+                )
+                .in_doubt(self.kind.writes),
+            },
+            Outcome::Done(Err(error)) => error,
+            Outcome::Lost => anatase_core::Error::new(
+                ErrorKind::Closed,
+                "the client came to its end before the operation did",
+            )
+            .in_doubt(self.kind.writes),
+        };
+        Err(Error::from(error).after(self.elapsed()))
+    }
+}
+
+impl<T> Future for OperationFuture<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = self.get_mut();
+        let driver = &this.handle.driver;
+        let (op, ticket) = match std::mem::replace(&mut this.state, State::Taken) {
+            State::Settled(result) => return Poll::Ready(result),
+            State::Waiting { op, ticket } => (op, ticket),
+            State::New { operation, timeout } => {
+                this.begun = driver.now();
+                match driver.submit(operation, this.begun + timeout, cx.waker()) {
+                    Ok(submitted) => submitted,
+                    Err(Rejected::Closed) => return Poll::Ready(Err(Error::closed())),
+                    Err(Rejected::Full) => {
+                        let text = "too many operations are under way in this client";
+                        return Poll::Ready(Err(Error::new(ErrorKind::Overloaded, text)));
+                    }
+                }
+            }
+            State::Taken => {
+                let text = "a finished operation was polled again";
+                return Poll::Ready(Err(Error::invalid(text)));
+            }
+        };
+        match driver.poll(ticket, cx) {
+            Poll::Ready(outcome) => Poll::Ready(this.finish(outcome)),
+            Poll::Pending => {
+                this.state = State::Waiting { op, ticket };
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for OperationFuture<T> {
+    fn drop(&mut self) {
+        if let State::Waiting { op, ticket } = self.state {
+            self.handle.driver.cancel(op, ticket);
+        }
+    }
+}
+
+impl<T> fmt::Debug for OperationFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperationFuture").finish_non_exhaustive()
+    }
+}
+
+/// Ready-made [`Kind`]s.
+pub(crate) mod kinds {
+    use super::{Kind, Reply};
+    use crate::key::{Key, KvPair, Value};
+    use anatase_core::{CommitOutcome, Timestamp};
+
+    pub(crate) const READY: Kind<()> = Kind { take: done, writes: false };
+    pub(crate) const WRITE: Kind<()> = Kind { take: done, writes: true };
+    pub(crate) const VALUE: Kind<Option<Value>> = Kind {
+        take: |reply| match reply {
+            Reply::Value(value) => Some(value),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const EXISTS: Kind<bool> = Kind {
+        take: |reply| match reply {
+            Reply::Value(value) => Some(value.is_some()),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const VALUES: Kind<Vec<Option<Value>>> = Kind {
+        take: |reply| match reply {
+            Reply::Values(values) => Some(values),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const PAIRS: Kind<Vec<KvPair>> = Kind {
+        take: |reply| match reply {
+            Reply::Pairs(pairs) => Some(pairs.into_iter().map(KvPair::from).collect()),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const KEYS: Kind<Vec<Key>> = Kind {
+        take: |reply| match reply {
+            Reply::Pairs(pairs) => Some(pairs.into_iter().map(|pair| pair.key.into()).collect()),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const TIMESTAMP: Kind<Timestamp> = Kind {
+        take: |reply| match reply {
+            Reply::Timestamp(timestamp) => Some(timestamp),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const COMMIT: Kind<CommitOutcome> = Kind {
+        take: |reply| match reply {
+            Reply::Commit(outcome) => Some(outcome),
+            _ => None,
+        },
+        writes: true,
+    };
+
+    fn done(reply: Reply) -> Option<()> {
+        matches!(reply, Reply::Done).then_some(())
+    }
+}

@@ -1,0 +1,211 @@
+//! Where transactions begin.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anatase_core::{KeyMode, Operation, Timestamp};
+
+use super::{Snapshot, Transaction};
+use crate::config::Config;
+use crate::connect;
+use crate::driver::{Handle, Over};
+use crate::error::{Error, Result};
+use crate::operation::{OperationFuture, kinds};
+use crate::request::Request;
+use crate::runtime::{DefaultRuntime, Instant, Runtime};
+use crate::transport::Transport;
+
+/// A client of TiKV's transactional API.
+///
+/// Cheap to clone; clones share connections, caches and everything else, and are used by `&self`
+/// from any number of tasks.
+///
+/// ```
+/// # use anatase_client::{DefaultRuntime, Result, TransactionClient};
+/// # async fn example<R: DefaultRuntime>(client: TransactionClient<R>) -> Result<()> {
+/// let txn = client.begin_optimistic().await?;
+/// if txn.get("stock").await?.is_some() {
+///     txn.put("order", "1").await?;
+/// }
+/// txn.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The type parameter only says where [`TransactionClient::new`] finds its runtime.
+pub struct TransactionClient<R> {
+    handle: Arc<Handle>,
+    timeout: Duration,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: DefaultRuntime> TransactionClient<R> {
+    /// Connects to the cluster whose PD is at one of `pd_endpoints` (`host:port`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::PdUnavailable`](crate::ErrorKind::PdUnavailable), naming the addresses, if no
+    /// leader of PD is found in time ([`Config::with_startup_timeout`]);
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without addresses, with
+    /// one that is none, or outside of a runtime.
+    pub async fn new<S: Into<String>>(pd_endpoints: impl IntoIterator<Item = S>) -> Result<Self> {
+        Self::new_with_config(pd_endpoints, Config::default()).await
+    }
+
+    /// The same with settings.
+    ///
+    /// # Errors
+    /// As [`TransactionClient::new`].
+    pub async fn new_with_config<S: Into<String>>(
+        pd_endpoints: impl IntoIterator<Item = S>,
+        config: Config,
+    ) -> Result<Self> {
+        let endpoints = connect::endpoints(pd_endpoints);
+        let runtime = R::find().map_err(|error| Error::invalid(error.to_string()))?;
+        let handle = connect::over_http2(runtime, endpoints, &config, KeyMode::Txn).await?;
+        Ok(Self::made(handle, &config))
+    }
+}
+
+impl<R> TransactionClient<R> {
+    /// The same on a runtime of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`TransactionClient::new`].
+    pub async fn new_on<S: Into<String>>(
+        runtime: impl Runtime,
+        pd_endpoints: impl IntoIterator<Item = S>,
+        config: Config,
+    ) -> Result<Self> {
+        let endpoints = connect::endpoints(pd_endpoints);
+        let handle = connect::over_http2(runtime, endpoints, &config, KeyMode::Txn).await?;
+        Ok(Self::made(handle, &config))
+    }
+
+    /// The same over a whole RPC stack of the caller's.
+    ///
+    /// # Errors
+    /// As [`TransactionClient::new`].
+    pub async fn new_over<S: Into<String>>(
+        runtime: impl Runtime,
+        transport: impl Transport,
+        pd_endpoints: impl IntoIterator<Item = S>,
+        config: Config,
+    ) -> Result<Self> {
+        let endpoints = connect::endpoints(pd_endpoints);
+        let handle = connect::over(runtime, transport, endpoints, &config, KeyMode::Txn).await?;
+        Ok(Self::made(handle, &config))
+    }
+
+    fn made(handle: Arc<Handle>, config: &Config) -> Self {
+        Self { handle, timeout: config.timeout, runtime: PhantomData }
+    }
+
+    /// Begins an optimistic transaction: it reads a snapshot, keeps its writes to itself, and finds
+    /// out at commit whether somebody else was faster. Costs one timestamp of PD.
+    pub fn begin_optimistic(&self) -> Begin {
+        Begin { handle: self.handle.clone(), limit: self.timeout, timeout: self.timeout }
+    }
+
+    /// The state of the store at `at`. Sends nothing.
+    pub fn snapshot(&self, at: Timestamp) -> Snapshot {
+        Snapshot::new(self.handle.clone(), at, self.timeout)
+    }
+
+    /// A fresh timestamp of PD: later than that of everything that has committed by now.
+    pub fn current_timestamp(&self) -> Request<Timestamp> {
+        Request::new(self.handle.clone(), Operation::Timestamp, self.timeout, kinds::TIMESTAMP)
+    }
+
+    /// Closes the client, all its clones and transactions: reads that are under way end with
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does what comes later; commits are carried
+    /// to their end, for 30 s at most. Completes when nothing is under way any more.
+    ///
+    /// Dropping the last handle does the same without waiting.
+    ///
+    /// # Cancel safety
+    /// Closing goes on if the future is dropped.
+    pub async fn close(&self) {
+        self.handle.driver.close();
+        Over(self.handle.driver.clone()).await;
+    }
+}
+
+impl<R> Clone for TransactionClient<R> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), timeout: self.timeout, runtime: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for TransactionClient<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionClient").finish_non_exhaustive()
+    }
+}
+
+/// A transaction about to begin.
+#[must_use = "a transaction begins when this is awaited"]
+pub struct Begin {
+    handle: Arc<Handle>,
+    limit: Duration,
+    timeout: Duration,
+}
+
+impl Begin {
+    /// How long beginning may take, instead of [`Config::with_timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = timeout;
+        self
+    }
+}
+
+impl IntoFuture for Begin {
+    type Output = Result<Transaction>;
+    type IntoFuture = BeginFuture;
+
+    fn into_future(self) -> BeginFuture {
+        let begun = self.handle.driver.now();
+        let stamp = OperationFuture::new(
+            self.handle.clone(),
+            Operation::Timestamp,
+            self.limit,
+            kinds::TIMESTAMP,
+        );
+        BeginFuture { handle: self.handle, timeout: self.timeout, begun, stamp }
+    }
+}
+
+impl fmt::Debug for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begin").field("timeout", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// A transaction that is beginning.
+///
+/// # Cancel safety
+/// Dropping it leaves no trace.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct BeginFuture {
+    handle: Arc<Handle>,
+    timeout: Duration,
+    begun: Instant,
+    stamp: OperationFuture<Timestamp>,
+}
+
+impl Future for BeginFuture {
+    type Output = Result<Transaction>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Transaction>> {
+        let this = self.get_mut();
+        Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
+            let snapshot = Snapshot::new(this.handle.clone(), start, this.timeout);
+            Transaction::new(snapshot, this.handle.clone(), this.begun, this.timeout)
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads of a transaction: its snapshot with its own writes laid over it.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use anatase_core::{Operation, ReadOperation, Reply, ScanSpec};
+use bytes::Bytes;
+
+use super::Transaction;
+use crate::error::Result;
+use crate::key::{KvPair, Value};
+use crate::operation::{Kind, OperationFuture, kinds};
+use crate::runtime::Instant;
+
+/// What is read and how it is put together.
+pub(crate) enum Merge<T> {
+    Get { key: Bytes, take: fn(Option<Value>) -> T },
+    BatchGet { keys: Vec<Bytes>, take: fn(Vec<Option<Value>>) -> T },
+    Scan { spec: ScanSpec, take: fn(Vec<KvPair>) -> T },
+}
+
+/// A read of a transaction about to be awaited. The transaction's own writes are those that were
+/// made before it is awaited.
+#[must_use = "a read does nothing unless awaited"]
+pub struct TransactionRead<'a, T> {
+    txn: &'a Transaction,
+    merge: Merge<T>,
+    timeout: Duration,
+}
+
+impl<'a, T> TransactionRead<'a, T> {
+    pub(crate) fn new(txn: &'a Transaction, merge: Merge<T>, timeout: Duration) -> Self {
+        Self { txn, merge, timeout }
+    }
+
+    /// How long it may take in all, instead of [`Config::with_timeout`](crate::Config::with_timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl<'a, T> IntoFuture for TransactionRead<'a, T> {
+    type Output = Result<T>;
+    type IntoFuture = TransactionReadFuture<'a, T>;
+
+    fn into_future(self) -> TransactionReadFuture<'a, T> {
+        let Self { txn, merge, timeout } = self;
+        let until = txn.handle().driver.now() + timeout;
+        let reader = Reader { txn, until };
+        let step = match merge {
+            Merge::Get { key, take } => {
+                let known = txn.buffer().get(&key);
+                match known {
+                    Some(value) => Step::Known(Some(take(value))),
+                    None => {
+                        let read = reader.read(ReadOperation::Get { key }, kinds::VALUE);
+                        Step::Get { read, take }
+                    }
+                }
+            }
+            Merge::BatchGet { keys, take } => {
+                let buffer = txn.buffer();
+                let mut known = Vec::with_capacity(keys.len());
+                let mut missing = Vec::new();
+                for key in keys {
+                    let value = buffer.get(&key);
+                    if value.is_none() {
+                        missing.push(key);
+                    }
+                    known.push(value);
+                }
+                drop(buffer);
+                let read = reader.read(ReadOperation::BatchGet { keys: missing }, kinds::VALUES);
+                Step::BatchGet { read, known, take }
+            }
+            Merge::Scan { spec, take } => {
+                let read = reader.read(ReadOperation::Scan(spec.clone()), PAGE);
+                Step::Scan { read, limit: spec.limit as usize, spec, found: Vec::new(), take }
+            }
+        };
+        TransactionReadFuture { reader, step }
+    }
+}
+
+impl<T> fmt::Debug for TransactionRead<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionRead").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A read of a transaction under way.
+///
+/// # Cancel safety
+/// Dropping it withdraws the read and leaves no trace.
+#[must_use = "futures do nothing unless awaited"]
+pub struct TransactionReadFuture<'a, T> {
+    reader: Reader<'a>,
+    step: Step<T>,
+}
+
+struct Reader<'a> {
+    txn: &'a Transaction,
+    until: Instant,
+}
+
+enum Step<T> {
+    /// The transaction has written it itself. `None` when taken.
+    Known(Option<T>),
+    Get {
+        read: OperationFuture<Option<Value>>,
+        take: fn(Option<Value>) -> T,
+    },
+    /// What the transaction does not know is asked for.
+    BatchGet {
+        read: OperationFuture<Vec<Option<Value>>>,
+        known: Vec<Option<Option<Value>>>,
+        take: fn(Vec<Option<Value>>) -> T,
+    },
+    /// A page at a time: what the transaction has deleted makes a page shorter, and then another is
+    /// needed.
+    Scan {
+        read: OperationFuture<Page>,
+        limit: usize,
+        /// What `read` asks for.
+        spec: ScanSpec,
+        found: Vec<KvPair>,
+        take: fn(Vec<KvPair>) -> T,
+    },
+}
+
+type Page = Vec<anatase_core::KvPair>;
+
+/// How much a second page asks for at least: a page of the core's own scan.
+const MORE: u32 = 256;
+
+const PAGE: Kind<Page> = Kind {
+    take: |reply| match reply {
+        Reply::Pairs(pairs) => Some(pairs),
+        _ => None,
+    },
+    writes: false,
+};
+
+impl Reader<'_> {
+    fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> OperationFuture<T> {
+        let handle = self.txn.handle();
+        let left = self.until.since(handle.driver.now());
+        let operation = Operation::Read { op, at: self.txn.start_timestamp() };
+        OperationFuture::new(handle.clone(), operation, left, kind)
+    }
+}
+
+/// Results are stored as plain values and never pinned.
+impl<T> Unpin for TransactionReadFuture<'_, T> {}
+
+impl<T> Future for TransactionReadFuture<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let Self { reader, step } = self.get_mut();
+        match step {
+            Step::Known(known) => Poll::Ready(
+                known
+                    .take()
+                    .ok_or_else(|| crate::Error::invalid("a finished operation was polled again")),
+            ),
+            Step::Get { read, take } => Pin::new(read).poll(cx).map_ok(*take),
+            Step::BatchGet { read, known, take } => {
+                let read = ready!(Pin::new(read).poll(cx))?;
+                let mut read = read.into_iter();
+                // As many were asked for as are not known.
+                let values = std::mem::take(known)
+                    .into_iter()
+                    .map(|value| value.unwrap_or_else(|| read.next().flatten()))
+                    .collect();
+                Poll::Ready(Ok(take(values)))
+            }
+            Step::Scan { read, limit, spec, found, take } => loop {
+                let page = ready!(Pin::new(&mut *read).poll(cx))?;
+                let overlay = reader.txn.buffer().overlay(spec, page);
+                let room = *limit - found.len();
+                found.extend(overlay.pairs.into_iter().take(room).map(KvPair::from));
+                match overlay.rest {
+                    Some(rest) if found.len() < *limit => {
+                        // Where one page was thinned out the next may be as well: a few more pairs
+                        // than needed cost less than one more round.
+                        *spec = ScanSpec { limit: rest.limit.max(MORE), ..rest };
+                        *read = reader.read(ReadOperation::Scan(spec.clone()), PAGE);
+                    }
+                    Some(_) | None => return Poll::Ready(Ok(take(std::mem::take(found)))),
+                }
+            },
+        }
+    }
+}
+
+impl<T> fmt::Debug for TransactionReadFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionReadFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! The state of the store at one moment.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anatase_core::{KeyRange, Operation, ReadOperation, ScanSpec, Timestamp};
+
+use crate::driver::Handle;
+use crate::key::{Key, KvPair, Value};
+use crate::operation::{Kind, kinds};
+use crate::range::BoundRange;
+use crate::request::Request;
+
+/// The state of the store at one timestamp: every transaction committed at or before it is seen, no
+/// other is. Reading the same twice gives the same, for as long as the cluster keeps the versions
+/// (its garbage collection decides).
+///
+/// Cheap to clone; read from by `&self`, also from many tasks at once.
+#[derive(Clone)]
+pub struct Snapshot {
+    handle: Arc<Handle>,
+    at: Timestamp,
+    timeout: Duration,
+}
+
+impl Snapshot {
+    pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, timeout: Duration) -> Self {
+        Self { handle, at, timeout }
+    }
+
+    /// As of when it is.
+    pub fn timestamp(&self) -> Timestamp {
+        self.at
+    }
+
+    pub(crate) fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> Request<T> {
+        let operation = Operation::Read { op, at: self.at };
+        Request::new(self.handle.clone(), operation, self.timeout, kind)
+    }
+
+    /// The value of `key`, or `None` if there is none.
+    pub fn get(&self, key: impl Into<Key>) -> Request<Option<Value>> {
+        self.read(ReadOperation::Get { key: key.into().into_bytes() }, kinds::VALUE)
+    }
+
+    /// Whether `key` has a value.
+    pub fn key_exists(&self, key: impl Into<Key>) -> Request<bool> {
+        self.read(ReadOperation::Get { key: key.into().into_bytes() }, kinds::EXISTS)
+    }
+
+    /// The values of `keys`: one for each, in the order asked, `None` where there is none. A key may
+    /// be asked for twice. No keys, no request.
+    ///
+    /// (`tikv-client` returns only what it finds, in no order.)
+    pub fn batch_get<K: Into<Key>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Request<Vec<Option<Value>>> {
+        let keys = keys.into_iter().map(|key| key.into().into_bytes()).collect();
+        self.read(ReadOperation::BatchGet { keys }, kinds::VALUES)
+    }
+
+    /// Up to `limit` pairs of `range` from its start. An empty or reversed range and a limit of 0
+    /// give nothing and send nothing.
+    pub fn scan(&self, range: impl Into<BoundRange>, limit: u32) -> Request<Vec<KvPair>> {
+        self.read(scan(range.into(), limit, false, false), kinds::PAIRS)
+    }
+
+    /// As [`Snapshot::scan`], without the values.
+    pub fn scan_keys(&self, range: impl Into<BoundRange>, limit: u32) -> Request<Vec<Key>> {
+        self.read(scan(range.into(), limit, false, true), kinds::KEYS)
+    }
+
+    /// As [`Snapshot::scan`], from the end of the range down to its start.
+    pub fn scan_reverse(&self, range: impl Into<BoundRange>, limit: u32) -> Request<Vec<KvPair>> {
+        self.read(scan(range.into(), limit, true, false), kinds::PAIRS)
+    }
+
+    /// As [`Snapshot::scan_reverse`], without the values.
+    pub fn scan_keys_reverse(&self, range: impl Into<BoundRange>, limit: u32) -> Request<Vec<Key>> {
+        self.read(scan(range.into(), limit, true, true), kinds::KEYS)
+    }
+}
+
+fn scan(range: BoundRange, limit: u32, reverse: bool, key_only: bool) -> ReadOperation {
+    ReadOperation::Scan(ScanSpec { range: KeyRange::from(range), limit, reverse, key_only })
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("at", &self.at).finish_non_exhaustive()
+    }
+}
