@@ -3,14 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which of TiKV's two APIs a core speaks. It decides how keys are written in PD's region bounds.
+/// Which of TiKV's two APIs a core speaks. It decides how keys are written in PD's region bounds,
+/// and in which half of a keyspace they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyMode {
-    /// Raw keys: region bounds are keys as they are.
+    /// Raw keys: region bounds are keys as they are, but under API V2.
     Raw,
     /// Transactional keys: region bounds are memcomparable.
     Txn,
 }
+
+/// Which version of TiKV's API a core speaks (raw.md §2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Api {
+    /// Version 1: keys as they are, no keyspaces.
+    #[default]
+    V1,
+    /// Version 1 against stores that have TTLs enabled. A declaration: on the wire it is version 1,
+    /// because nothing else may be sent.
+    V1Ttl,
+    /// Version 2: every key lies in a keyspace, which is looked up by name before anything is sent.
+    V2 {
+        /// Its name; empty for [`DEFAULT_KEYSPACE`].
+        keyspace: Arc<str>,
+    },
+}
+
+/// The keyspace that every cluster of API V2 has.
+pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 
 /// How a core behaves. Two cores in one process share nothing, settings included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +41,8 @@ pub struct Config {
     pub pd_endpoints: Vec<Arc<str>>,
     /// Raw or transactional.
     pub mode: KeyMode,
+    /// Which version of the API, and in which keyspace.
+    pub api: Api,
     /// How many operations may be in flight before [`Full`](crate::Full).
     pub max_operations: usize,
     /// How long one attempt of a short request may take (client-go's ReadTimeoutShort, 30 s).
@@ -66,6 +89,7 @@ impl Config {
         Self {
             pd_endpoints,
             mode,
+            api: Api::V1,
             max_operations: 1 << 20,
             attempt_timeout: Duration::from_secs(30),
             scan_attempt_timeout: Duration::from_secs(60),

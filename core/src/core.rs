@@ -9,6 +9,7 @@ use crate::digest::digest_of;
 use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::id::{CommandId, OpId};
+use crate::keyspace::Tenancy;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::pd::Pd;
@@ -51,6 +52,7 @@ impl Core {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let shared = Shared {
             codec: KeyCodec::new(config.mode),
+            tenancy: Tenancy::new(&config.api),
             pd: Pd::new(config.pd_endpoints.clone()),
             regions: RegionCache::new(config.region_ttl),
             config,

@@ -42,6 +42,13 @@ pub enum ErrorKind {
     PdUnavailable,
     /// PD answered that it cannot do this: an application error, not a connection error.
     PdRefused,
+    /// The keyspace that the client is configured for cannot be used. Nothing was sent to a store.
+    Keyspace {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        problem: KeyspaceProblem,
+    },
     /// The region could not be reached on any replica within the retry budget.
     RegionUnavailable,
     /// The store did not answer, or the connection to it failed, until the retry budget was spent.
@@ -76,6 +83,35 @@ pub enum ErrorKind {
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
     TxnRetryable,
+}
+
+/// Why a keyspace cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyspaceProblem {
+    /// PD knows no keyspace of this name.
+    NotFound,
+    /// It is disabled.
+    Disabled,
+    /// It is archived.
+    Archived,
+    /// It was removed.
+    Tombstone,
+    /// PD describes it in a way that this client does not understand, as by the namespace of API V3,
+    /// or its number is too large.
+    Unsupported,
+}
+
+impl fmt::Display for KeyspaceProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "PD knows none of this name",
+            Self::Disabled => "its state is DISABLED",
+            Self::Archived => "its state is ARCHIVED",
+            Self::Tombstone => "its state is TOMBSTONE",
+            Self::Unsupported => "it is of a kind that this client does not know",
+        })
+    }
 }
 
 /// Two transactions wrote the same key.

@@ -289,9 +289,11 @@ impl<J: Job> Fanout<J> {
                 }
                 Progress::Nothing
             }
-            Wake::Located(_) | Wake::Timestamp(_) | Wake::Resolved(_) | Wake::PdReady => {
-                Progress::Nothing
-            }
+            Wake::Located(_)
+            | Wake::Timestamp(_)
+            | Wake::Resolved(_)
+            | Wake::PdReady
+            | Wake::Keyspace(_) => Progress::Nothing,
         }
     }
 

@@ -37,6 +37,9 @@ mod draw;
 mod error;
 mod fanout;
 mod id;
+mod keyspace;
+#[cfg(test)]
+mod keyspace_stories;
 mod op;
 mod operation;
 mod pd;
@@ -60,10 +63,10 @@ pub use crate::command::{
     AskTimestamps, Call, Cancel, Command, Destination, Event, Full, Input, Notice, WakeReason,
     Wakeup,
 };
-pub use crate::config::{Config, KeyMode};
+pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    ConflictReason, Error, ErrorKind, Failure, GrpcStatus, Reason, WriteConflict,
+    ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem, Reason, WriteConflict,
 };
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::operation::{

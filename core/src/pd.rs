@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anatase_proto::keyspacepb::LoadKeyspaceRequest;
 use anatase_proto::pdpb;
 use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
@@ -108,6 +109,8 @@ pub(crate) enum PdPurpose {
     /// On behalf of this load.
     Region(Handle),
     Store(StoreId),
+    /// The keyspace of all keys.
+    Keyspace,
 }
 
 impl Pd {
@@ -147,6 +150,13 @@ impl Pd {
         .because(self.last_error.clone())
     }
 
+    /// What has gone wrong so far with the question for the keyspace.
+    pub(crate) fn keyspace_trouble(&self) -> Option<Error> {
+        let mut tasks = self.tasks.iter().map(|(_, task)| task);
+        let task = tasks.find(|task| task.purpose == PdPurpose::Keyspace)?;
+        task.backoff.last().cloned()
+    }
+
     fn candidates(&self) -> impl Iterator<Item = &Arc<str>> {
         let new_seeds = self
             .seeds
@@ -166,6 +176,11 @@ fn is_cluster_mismatch(failure: &Failure) -> bool {
     let reason = failure.reason();
     reason.status == Some(GrpcStatus::FAILED_PRECONDITION)
         && reason.text.contains("mismatch cluster id")
+}
+
+/// Whether the member is of a version without keyspaces: that does not pass.
+fn is_without_keyspaces(rpc: Rpc, failure: &Failure) -> bool {
+    rpc == Rpc::LoadKeyspace && failure.reason().status == Some(GrpcStatus::UNIMPLEMENTED)
 }
 
 impl Shared {
@@ -390,6 +405,12 @@ impl Shared {
         self.pd_start(PdPurpose::Store(store), Rpc::PdGetStore, message.encode_to_vec().into());
     }
 
+    /// Asks PD for a keyspace.
+    pub(crate) fn pd_ask_keyspace(&mut self, name: &str) {
+        let message = LoadKeyspaceRequest { name: name.to_owned(), ..Default::default() };
+        self.pd_start(PdPurpose::Keyspace, Rpc::LoadKeyspace, message.encode_to_vec().into());
+    }
+
     fn pd_start(&mut self, purpose: PdPurpose, rpc: Rpc, body: Bytes) {
         let backoff = Backoff::new(budget::PD);
         let state = TaskState::Parked;
@@ -457,7 +478,9 @@ impl Shared {
             {
                 self.pd_without(handle, rpc);
             }
-            Err(failure) if is_cluster_mismatch(&failure) => {
+            Err(failure)
+                if is_cluster_mismatch(&failure) || is_without_keyspaces(rpc, &failure) =>
+            {
                 let error = Error::new(ErrorKind::PdRefused, failure.reason().to_string());
                 self.pd_task_done(handle, Err(error));
             }
@@ -518,6 +541,19 @@ impl Shared {
                 self.pd.tasks.remove(handle);
                 let address = answer.and_then(reply::store_address);
                 self.on_store_answer(store, address);
+            }
+            PdPurpose::Keyspace => {
+                let mut retry = answer.is_ok();
+                let keyspace = answer.and_then(|answer| self.read_keyspace(answer));
+                retry &= matches!(&keyspace, Err(error) if *error.kind() == ErrorKind::PdUnavailable);
+                match keyspace {
+                    // PD has just become leader and does not know its own cluster yet.
+                    Err(error) if retry => self.pd_task_again(handle, error),
+                    keyspace => {
+                        self.pd.tasks.remove(handle);
+                        self.on_keyspace(keyspace);
+                    }
+                }
             }
             PdPurpose::Region(load) => match answer.and_then(reply::regions) {
                 Ok(regions) if !regions.is_empty() => {

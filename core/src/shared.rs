@@ -10,7 +10,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use prost::Message;
 
 use crate::codec::KeyCodec;
 use crate::command::{Call, Command, Destination, Event, WakeReason};
@@ -18,6 +17,7 @@ use crate::config::Config;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
 use crate::id::{CommandId, Handle, OpId, RegionVersion};
+use crate::keyspace::Tenancy;
 use crate::operation::KeyRange;
 use crate::pd::Pd;
 use crate::region::RegionCache;
@@ -31,6 +31,7 @@ use crate::time::Instant;
 use crate::timer::{TimerId, Timers};
 use crate::timestamp::Timestamp;
 use crate::tso::Tso;
+use crate::wire::outbound::{self, StoreRequest};
 use crate::wire::{Request, Response};
 
 /// Tells the waits of one owner apart. An owner numbers its waits as it likes.
@@ -91,6 +92,8 @@ pub(crate) enum Wake {
     Resolved(Result<Resolved, Error>),
     /// PD's members are known.
     PdReady,
+    /// The keyspace is known, or cannot be used.
+    Keyspace(Result<(), Error>),
     /// A pause is over.
     Pause,
 }
@@ -157,7 +160,9 @@ pub(crate) struct InFlight {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Under API V2 this is the keyspace's as soon as the keyspace is known; before, nobody needs it.
     pub(crate) codec: KeyCodec,
+    pub(crate) tenancy: Tenancy,
     pub(crate) seed: u64,
     pub(crate) now: Instant,
     pub(crate) closing: bool,
@@ -183,20 +188,6 @@ pub(crate) struct Shared {
 /// body costs no allocation of its own. Not part of a core's state.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder(BytesMut);
-
-/// How much is set aside at once.
-const ENCODER_CHUNK: usize = 16 << 10;
-
-impl Encoder {
-    fn encode(&mut self, message: &impl Message) -> Bytes {
-        let len = message.encoded_len();
-        if self.0.capacity() < len {
-            self.0.reserve(len.max(ENCODER_CHUNK));
-        }
-        message.encode_raw(&mut self.0);
-        self.0.split().freeze()
-    }
-}
 
 impl Clone for Encoder {
     fn clone(&self) -> Self {
@@ -264,9 +255,10 @@ pub(crate) struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// Encodes the body of a request.
-    pub(crate) fn encode(&mut self, message: &impl Message) -> Bytes {
-        self.shared.encoder.encode(message)
+    /// Encodes the body of a request to a store, whose keys are the application's.
+    pub(crate) fn encode(&mut self, message: &impl StoreRequest) -> Bytes {
+        let Shared { encoder, codec, .. } = &mut *self.shared;
+        outbound::encode(message, codec.prefix(), &mut encoder.0)
     }
 
     /// Joins the next timestamp batch; answered by [`Wake::Timestamp`].

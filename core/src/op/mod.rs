@@ -46,6 +46,8 @@ pub(crate) enum Step {
 /// One operation in flight. Large machines are boxed, so that a slot of the table stays small.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Op {
+    /// Not begun: waiting until the keyspace is known in which its keys lie.
+    Starting(Box<Operation>),
     /// Waiting until PD is known.
     Ready,
     /// Waiting for a timestamp.
@@ -64,6 +66,15 @@ const _: () = assert!(size_of::<Op>() <= 128);
 impl Op {
     /// Starts an operation.
     pub(crate) fn start(operation: Operation, cx: &mut Cx<'_>) -> Step {
+        // Timestamps are the same in every keyspace.
+        if cx.shared.tenancy.is_settled() || operation == Operation::Timestamp {
+            return Self::begin(operation, cx);
+        }
+        cx.shared.await_keyspace(cx.owner, 0);
+        Step::Next(Self::Starting(Box::new(operation)))
+    }
+
+    fn begin(operation: Operation, cx: &mut Cx<'_>) -> Step {
         match operation {
             Operation::Ready => {
                 cx.shared.pd_await_ready(cx.owner, 0);
@@ -95,6 +106,11 @@ impl Op {
     /// A wait is over.
     pub(crate) fn wake(self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match self {
+            Self::Starting(operation) => match wake {
+                Wake::Keyspace(Ok(())) => Self::begin(*operation, cx),
+                Wake::Keyspace(Err(error)) => Step::Done(Err(error)),
+                _ => Step::Next(Self::Starting(operation)),
+            },
             Self::Ready => match wake {
                 Wake::PdReady => Step::Done(Ok(Reply::Done)),
                 _ => Step::Next(self),
@@ -119,6 +135,11 @@ impl Op {
     pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> (Cancel, Step) {
         let stopped = |step| (Cancel::Stopped, step);
         match self {
+            Self::Starting(_) => {
+                let owner = cx.owner;
+                let cause = cx.shared.forget_keyspace_waiter(owner);
+                stopped(Step::Done(Err(why.error(None, cx.shared).because(cause))))
+            }
             Self::Ready => {
                 let owner = cx.owner;
                 cx.shared.pd_forget(owner);

@@ -23,10 +23,11 @@ use crate::region::loader::Seek;
 use crate::region_call::Target;
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
+use crate::wire::outbound::LONGER_THAN_ANY_KEY;
 use crate::wire::reply;
 
-/// Behind every key: a store refuses keys longer than 8 KiB.
-pub(crate) const BEHIND_EVERY_KEY: &[u8] = &[0xff; (8 << 10) + 1];
+/// Behind every key of API V1.
+const BEHIND_EVERY_KEY: &[u8] = &[0xff; LONGER_THAN_ANY_KEY];
 
 const CALL: Tag = 0;
 const LOCKS: Tag = 1;
@@ -95,8 +96,9 @@ impl Scan {
             (self.rest.start.clone(), Seek::Containing)
         };
         let (start_key, end_key) = if self.reverse {
-            let upper =
-                if key.is_empty() { Key::from_static(BEHIND_EVERY_KEY) } else { key.clone() };
+            // A keyspace has an end, and the encoder puts it there (`wire::outbound`).
+            let unbounded = key.is_empty() && cx.shared.codec.prefix().is_none();
+            let upper = if unbounded { Key::from_static(BEHIND_EVERY_KEY) } else { key.clone() };
             (upper, self.rest.start.clone())
         } else {
             (key.clone(), self.rest.end.clone())

@@ -38,7 +38,7 @@ use crate::shared::{
 use crate::store::Lookup;
 use crate::timer::TimerId;
 use crate::wire::region_error::{RegionError, RegionInfo};
-use crate::wire::reply::LoadedRegion;
+use crate::wire::reply::{LoadedRegion, impossible};
 use crate::wire::{Context, Head, Request, Response};
 
 use react::{Hint, Reaction, Situation};
@@ -345,6 +345,7 @@ impl Shared {
             cluster_id: self.pd.cluster_id(),
             is_retry: call.spec.is_retry || call.attempts > 1,
             max_execution_ms: call.spec.max_execution_ms,
+            keyspace: self.tenancy.keyspace().cloned(),
             extra: call.spec.extra.clone(),
         };
         let request = Request {
@@ -372,6 +373,15 @@ impl Shared {
             // §7.7: who serves a leader read leads.
             let epoch = self.stores.epoch(attempt.peer.store);
             self.regions.switch_leader(attempt.region, attempt.peer.id, epoch);
+            if let Some(prefix) = self.codec.prefix()
+                && let Err(error) = response.strip(prefix)
+            {
+                // Served it was, but what was served nobody knows.
+                call.doubt = true;
+                let error = impossible(&format!("a key in an answer: {error}"))
+                    .at(Some(attempt.region), Some(attempt.peer.store));
+                return Next::End(call.give_up(error));
+            }
             let range = call.range.take();
             return Next::End(CallEnd::Answered {
                 response,

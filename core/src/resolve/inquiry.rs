@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
-use prost::Message;
 
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
@@ -18,6 +17,7 @@ use crate::region_call::Target;
 use crate::resolve::{Debt, Fate, Mode, Passage};
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
+use crate::wire::outbound::StoreRequest;
 use crate::wire::reply::{self, Lock, TxnStatus};
 
 /// Somebody has joined: look at what there is to do.
@@ -341,7 +341,7 @@ fn left(start_ts: Timestamp, ttl_ms: u64, now: Timestamp) -> Duration {
 }
 
 /// The spec of a write on behalf of another transaction.
-fn write_spec(rpc: Rpc, message: &impl Message, is_retry: bool, cx: &mut Cx<'_>) -> CallSpec {
+fn write_spec(rpc: Rpc, message: &impl StoreRequest, is_retry: bool, cx: &mut Cx<'_>) -> CallSpec {
     CallSpec {
         rpc,
         body: cx.encode(message),

@@ -32,8 +32,16 @@ fn pairs(words: &str) -> Vec<kvrpcpb::KvPair> {
         .collect()
 }
 
+/// The word's bytes; `<ff>` is the byte 0xff.
 pub(super) fn bytes(word: &str) -> Bytes {
-    Bytes::copy_from_slice(word.as_bytes())
+    let mut parts = word.split('<');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (hex, rest) = part.split_once('>').expect("<hh>");
+        bytes.push(u8::from_str_radix(hex, 16).expect("two hexadecimal digits"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes.into()
 }
 
 /// `KEY primary P of @TS ttl MS [size N] [type]`.

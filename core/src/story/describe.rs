@@ -1,5 +1,6 @@
 //! How a story writes down requests, replies and errors.
 
+use anatase_proto::keyspacepb::LoadKeyspaceRequest;
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
@@ -10,6 +11,9 @@ use crate::{Call, CommitOutcome, Error, Reply, Timestamp};
 pub(super) fn text(bytes: &Bytes) -> String {
     if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
         return format!("<ff × {}>", bytes.len());
+    }
+    if bytes.len() > 12 && bytes[4..].iter().all(|byte| *byte == 0xff) {
+        return format!("{}<ff × {}>", text(&bytes.slice(..4)), bytes.len() - 4);
     }
     // Not Rust's escapes: the text stands in a Rust string.
     let show = |byte: &u8| match byte.is_ascii_graphic() {
@@ -42,6 +46,9 @@ pub(super) fn call(call: &Call) -> String {
             assert_eq!(&*call.to.address, format!("store{store}:1"), "the address of that store");
             let retry = if context.is_retry { " retry" } else { "" };
             let mut place = format!(" | region {}{retry}", context.region.id);
+            if let Some(keyspace) = &context.keyspace {
+                place += &format!(" keyspace {}", keyspace.name);
+            }
             if let Some(extra) = &context.extra {
                 let list = |list: &[u64]| list.iter().map(|v| ts(*v)).collect::<Vec<_>>().join(" ");
                 if !extra.resolved_locks.is_empty() {
@@ -137,6 +144,7 @@ fn body(request: &Request) -> String {
             let range = &scan.ranges[0];
             format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
         }
+        Rpc::LoadKeyspace => m::<LoadKeyspaceRequest>(request).name,
         Rpc::PdGetStore => m::<pdpb::GetStoreRequest>(request).store_id.to_string(),
         _ => String::new(),
     };

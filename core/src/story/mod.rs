@@ -23,19 +23,41 @@ mod script;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anatase_proto::keyspacepb::{
+    self, KeyspaceMeta, KeyspaceState, LoadKeyspaceRequest, LoadKeyspaceResponse,
+};
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{metapb, pdpb};
 
-use crate::codec::KeyCodec;
+use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
-    AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus, Instant,
+    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus, Instant,
     KeyMode, OpId, OpOptions, Operation, Timestamp, wire,
 };
 
 /// Plays `text` and fails on the first difference.
 #[track_caller]
 pub(crate) fn story(mode: KeyMode, regions: &str, text: &str) {
+    play(Story::new(mode, regions), text);
+}
+
+/// The same under API V2. What goes over the wire is told as it is, prefixes included, and has to be
+/// answered so; `<00>` is a byte. A region's bound is a key of the keyspace, or with `^` before it
+/// anything else that is memcomparable. What keyspaces there are says [`keyspace_of`].
+#[track_caller]
+pub(crate) fn story_in(keyspace: &str, mode: KeyMode, regions: &str, text: &str) {
     let mut story = Story::new(mode, regions);
+    let mut config = Config::new(vec!["pd:1".into()], mode);
+    config.api = Api::V2 { keyspace: keyspace.into() };
+    story.core = Core::new(config, 7, story.now);
+    if let Some(prefix) = keyspace_of(keyspace).and_then(|(id, _)| Prefix::new(mode, id)) {
+        story.codec = KeyCodec::Keyspace(prefix);
+    }
+    play(story, text);
+}
+
+#[track_caller]
+fn play(mut story: Story, text: &str) {
     let mut told = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(input) = line.strip_prefix('$') {
@@ -96,9 +118,10 @@ impl RegionSpec {
     }
 
     fn to_proto(&self, codec: KeyCodec) -> metapb::Region {
-        let bound = |key: &str| match key.is_empty() {
-            true => Default::default(),
-            false => codec.to_pd(&key.to_owned().into()),
+        let bound = |key: &str| match key.strip_prefix('^') {
+            Some(other) => encode(&answers::bytes(other)),
+            None if key.is_empty() => Default::default(),
+            None => codec.to_pd(&answers::bytes(key)),
         };
         metapb::Region {
             id: self.id,
@@ -108,6 +131,17 @@ impl RegionSpec {
             peers: (1..=3).map(|store| self.peer(store)).collect(),
             ..Default::default()
         }
+    }
+}
+
+/// The number and the state of a keyspace.
+fn keyspace_of(name: &str) -> Option<(u32, KeyspaceState)> {
+    match name {
+        "" | "DEFAULT" => Some((0, KeyspaceState::Enabled)),
+        "tenant" => Some((5, KeyspaceState::Enabled)),
+        "last" => Some((0xff_ffff, KeyspaceState::Enabled)),
+        "disabled" => Some((6, KeyspaceState::Disabled)),
+        _ => None,
     }
 }
 
@@ -337,6 +371,16 @@ impl Story {
                 };
                 let store = Some(store);
                 wire::Response::GetStore(pdpb::GetStoreResponse { header, store }.into())
+            }
+            Rpc::LoadKeyspace => {
+                let request: LoadKeyspaceRequest = call.request.message().expect("a request");
+                let keyspace = keyspace_of(&request.name).map(|(id, state)| KeyspaceMeta {
+                    name: request.name,
+                    state: state.into(),
+                    keyspace: Some(keyspacepb::keyspace_meta::Keyspace::Id(id)),
+                    ..Default::default()
+                });
+                wire::Response::LoadKeyspace(LoadKeyspaceResponse { header, keyspace }.into())
             }
             other => panic!("PD is not asked {other:?}"),
         })

@@ -6,6 +6,9 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::region_error::RegionError;
 use super::{Response, reply};
+use crate::codec::Prefix;
+use crate::config::KeyMode;
+use crate::error::ErrorKind;
 
 /// Bytes that look enough like protobuf to come far: small field numbers, all wire types, nested.
 #[derive(Clone, Debug)]
@@ -74,6 +77,9 @@ fn read(response: &Response) -> usize {
         reply::members(response.clone()).is_ok(),
         reply::regions(response.clone()).is_ok(),
         reply::store_address(response.clone()).is_ok(),
+        // An empty one says that there is no such keyspace.
+        reply::keyspace(response.clone(), &"".into())
+            .map_or_else(|error| *error.kind() != ErrorKind::Protocol, |_| true),
     ];
     answers.into_iter().filter(|understood| *understood).count()
 }
@@ -89,6 +95,7 @@ quickcheck! {
                 assert!(!RegionError::from_proto(*error).to_error().message().is_empty());
                 assert_eq!(response.take_region_error(), None);
             }
+            let _ = response.strip(Prefix::new(KeyMode::Txn, 1).unwrap());
         }
         true
     }

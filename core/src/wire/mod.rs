@@ -7,12 +7,16 @@
 
 #[cfg(test)]
 mod garbage;
+pub(crate) mod inbound;
+#[cfg(test)]
+mod keys;
 pub(crate) mod key_error;
+pub(crate) mod outbound;
 mod pd_reply;
 pub(crate) mod region_error;
 pub(crate) mod reply;
 mod request;
 mod response;
 
-pub use request::{Context, ContextExtra, Head, Request};
+pub use request::{Context, ContextExtra, Head, Keyspace, Request};
 pub use response::{Response, ResponseError, TimestampBatch};

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use anatase_proto::pdpb;
+use anatase_proto::{keyspacepb, pdpb};
 
-use crate::error::{Error, ErrorKind};
+use crate::codec::MAX_KEYSPACE;
+use crate::error::{Error, ErrorKind, KeyspaceProblem};
 use crate::id::Peer;
-use crate::wire::Response;
+use crate::wire::{Keyspace, Response};
 use crate::wire::key_error::impossible;
 use crate::wire::region_error::{RegionInfo, peer};
 use crate::wire::reply::another;
@@ -142,6 +143,53 @@ pub(crate) fn store_address(response: Response) -> Result<Option<Arc<str>>, Erro
         return Err(impossible("a store without address"));
     }
     Ok(Some(store.address.into()))
+}
+
+/// Answers `LoadKeyspace` for `name` (control-plane.md §11, wire.md §8). A keyspace can be used if it is
+/// enabled and its number fits into three bytes. The reference checks the state for transactions only;
+/// here both kinds of client do.
+pub(crate) fn keyspace(response: Response, name: &Arc<str>) -> Result<Keyspace, Error> {
+    use keyspacepb::KeyspaceState;
+    use keyspacepb::keyspace_meta::Keyspace as Identity;
+    let Response::LoadKeyspace(message) = response else {
+        return Err(another("LoadKeyspace"));
+    };
+    let unusable = |problem: KeyspaceProblem| {
+        let text = format!("keyspace {name:?} cannot be used: {problem}");
+        Err(Error::new(ErrorKind::Keyspace { name: name.clone(), problem }, text))
+    };
+    match refusal(message.header.as_ref()) {
+        None => {}
+        Some((pdpb::ErrorType::EntryNotFound, _)) => return unusable(KeyspaceProblem::NotFound),
+        // Older PDs have no type for it.
+        Some((_, text)) if text.contains("keyspace does not exist") => {
+            return unusable(KeyspaceProblem::NotFound);
+        }
+        Some((kind, text)) => return Err(refused(kind, text)),
+    }
+    let Some(meta) = message.keyspace else {
+        return unusable(KeyspaceProblem::NotFound);
+    };
+    match KeyspaceState::try_from(meta.state) {
+        Ok(KeyspaceState::Enabled) => {}
+        Ok(KeyspaceState::Disabled) => return unusable(KeyspaceProblem::Disabled),
+        Ok(KeyspaceState::Archived) => return unusable(KeyspaceProblem::Archived),
+        Ok(KeyspaceState::Tombstone) => return unusable(KeyspaceProblem::Tombstone),
+        // A state that this client does not know is not one in which keyspaces are to be used.
+        Err(_) => return unusable(KeyspaceProblem::Unsupported),
+    }
+    match meta.keyspace {
+        Some(Identity::Id(id)) if id <= MAX_KEYSPACE => {
+            let name = if meta.name.is_empty() { name.clone() } else { meta.name.into() };
+            Ok(Keyspace { id, name })
+        }
+        // A number that does not fit, or the identity of API V3, which has a namespace besides.
+        Some(Identity::Id(_) | Identity::KeyspaceIdentity(_)) => {
+            unusable(KeyspaceProblem::Unsupported)
+        }
+        // The default keyspace's number is 0. In a `oneof` also a 0 is written, so this is no keyspace.
+        None => unusable(KeyspaceProblem::Unsupported),
+    }
 }
 
 fn check(header: Option<&pdpb::ResponseHeader>) -> Result<(), Error> {
@@ -308,6 +356,62 @@ mod tests {
             let error = region(Response::GetRegion(message.into())).unwrap_err();
             assert_eq!(error.kind(), &kind);
         }
+    }
+
+    /// COD-03, control-plane.md §11.
+    #[test]
+    fn cod_03_a_keyspace_is_used_if_it_is_enabled_and_its_number_fits() {
+        use anatase_proto::apipb::KeyspaceIdentity;
+        use keyspacepb::keyspace_meta::Keyspace as Identity;
+        use keyspacepb::{KeyspaceMeta, KeyspaceState, LoadKeyspaceResponse};
+
+        let answer = |state: i32, keyspace| LoadKeyspaceResponse {
+            header: header(7),
+            keyspace: Some(KeyspaceMeta {
+                name: "tenant".into(),
+                state,
+                keyspace,
+                ..Default::default()
+            }),
+        };
+        let says_no = |kind: pdpb::ErrorType, text| LoadKeyspaceResponse {
+            header: says_no(kind.into(), text),
+            keyspace: None,
+        };
+        let id = |id| Some(Identity::Id(id));
+        let (enabled, none) = (KeyspaceState::Enabled as i32, LoadKeyspaceResponse::default());
+        let v3 = Some(Identity::KeyspaceIdentity(KeyspaceIdentity::default()));
+        let name: Arc<str> = "tenant".into();
+        let unusable = |problem| Err(ErrorKind::Keyspace { name: name.clone(), problem });
+        let rows = [
+            (answer(enabled, id(5)), Ok(5)),
+            (answer(enabled, id(0)), Ok(0)),
+            (answer(enabled, id(MAX_KEYSPACE)), Ok(MAX_KEYSPACE)),
+            (answer(enabled, id(MAX_KEYSPACE + 1)), unusable(KeyspaceProblem::Unsupported)),
+            (answer(enabled, v3), unusable(KeyspaceProblem::Unsupported)),
+            (answer(enabled, None), unusable(KeyspaceProblem::Unsupported)),
+            (answer(KeyspaceState::Disabled as i32, id(5)), unusable(KeyspaceProblem::Disabled)),
+            (answer(KeyspaceState::Archived as i32, id(5)), unusable(KeyspaceProblem::Archived)),
+            (answer(KeyspaceState::Tombstone as i32, id(5)), unusable(KeyspaceProblem::Tombstone)),
+            (answer(99, id(5)), unusable(KeyspaceProblem::Unsupported)),
+            (none, unusable(KeyspaceProblem::NotFound)),
+            (says_no(pdpb::ErrorType::EntryNotFound, "x"), unusable(KeyspaceProblem::NotFound)),
+            (
+                says_no(pdpb::ErrorType::Unknown, "[PD:keyspace]keyspace does not exist"),
+                unusable(KeyspaceProblem::NotFound),
+            ),
+            (says_no(pdpb::ErrorType::Unknown, "why"), Err(ErrorKind::PdRefused)),
+            (says_no(pdpb::ErrorType::NotBootstrapped, ""), Err(ErrorKind::PdUnavailable)),
+        ];
+        for (message, expected) in rows {
+            let row = format!("{message:?}");
+            let found = keyspace(Response::LoadKeyspace(message.into()), &name);
+            let found = found.map_err(|error| error.kind().clone());
+            assert_eq!(found, expected.map(|id| Keyspace { id, name: name.clone() }), "{row}");
+        }
+        let missing = LoadKeyspaceResponse::default();
+        let error = keyspace(Response::LoadKeyspace(missing.into()), &name).unwrap_err();
+        assert_eq!(error.to_string(), "keyspace \"tenant\" cannot be used: PD knows none of this name");
     }
 
     /// control-plane.md §5.1: which stores are gone.

@@ -17,7 +17,9 @@ use crate::wire::Response;
 use crate::wire::key_error::{self, KeyError};
 
 pub(crate) use crate::wire::key_error::{Lock, impossible};
-pub(crate) use crate::wire::pd_reply::{LoadedRegion, Members, members, regions, store_address};
+pub(crate) use crate::wire::pd_reply::{
+    LoadedRegion, Members, keyspace, members, regions, store_address,
+};
 
 /// Answers `KvGet`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +127,7 @@ impl Response {
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
+            | Self::LoadKeyspace(_)
             | Self::Timestamps(_) => None,
         }
     }

@@ -53,8 +53,19 @@ pub struct Context {
     pub is_retry: bool,
     /// After this many milliseconds the store may give up.
     pub max_execution_ms: u64,
+    /// The keyspace of the keys in the request, under API V2; `None` under API V1.
+    pub keyspace: Option<Keyspace>,
     /// What only some requests carry.
     pub extra: Option<Arc<ContextExtra>>,
+}
+
+/// A keyspace, as requests name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Keyspace {
+    /// Its number, of at most three bytes.
+    pub id: u32,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// The parts of a context that only some requests carry.
@@ -74,6 +85,11 @@ const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
 impl Context {
     /// As the message on the wire.
     pub fn to_proto(&self) -> kvrpcpb::Context {
+        // wire.md §3.1: V1 or V2, whatever the store's storage is; V1TTL is never sent.
+        let (api_version, keyspace_id, keyspace_name) = match &self.keyspace {
+            None => (kvrpcpb::ApiVersion::V1, NULL_KEYSPACE, String::new()),
+            Some(Keyspace { id, name }) => (kvrpcpb::ApiVersion::V2, *id, name.as_ref().to_owned()),
+        };
         kvrpcpb::Context {
             region_id: self.region.id,
             region_epoch: Some(metapb::RegionEpoch {
@@ -84,18 +100,11 @@ impl Context {
             cluster_id: self.cluster_id,
             is_retry_request: self.is_retry,
             max_execution_duration_ms: self.max_execution_ms,
-            api_version: kvrpcpb::ApiVersion::V1.into(),
-            keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(NULL_KEYSPACE)),
-            resolved_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.resolved_locks.clone())
-                .unwrap_or_default(),
-            committed_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.committed_locks.clone())
-                .unwrap_or_default(),
+            api_version: api_version.into(),
+            keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(keyspace_id)),
+            keyspace_name,
+            resolved_locks: self.extra.as_ref().map(|e| e.resolved_locks.clone()).unwrap_or_default(),
+            committed_locks: self.extra.as_ref().map(|e| e.committed_locks.clone()).unwrap_or_default(),
             ..Default::default()
         }
     }
@@ -190,6 +199,7 @@ mod tests {
             cluster_id: 7,
             is_retry: false,
             max_execution_ms: 20_000,
+            keyspace: None,
             extra: None,
         }
     }
@@ -210,12 +220,24 @@ mod tests {
             assert_eq!(context.is_retry_request, is_retry);
             assert_eq!(context.region_id, 2);
             assert_eq!(context.max_execution_duration_ms, 20_000);
+            assert_eq!(context.api_version(), kvrpcpb::ApiVersion::V1);
             assert_eq!(context.keyspace, Some(kvrpcpb::context::Keyspace::KeyspaceId(u32::MAX)));
+            assert_eq!(context.keyspace_name, "");
         }
         let mut bytes = BytesMut::new();
         retry.encode(&mut bytes);
         assert_eq!(bytes.len(), retry.encoded_len());
         assert_eq!(bytes[0], HEAD_TAG);
+    }
+
+    /// wire.md §3.1, control-plane.md §10.3.
+    #[test]
+    fn under_v2_a_context_names_the_keyspace() {
+        let keyspace = Some(Keyspace { id: 0xff_ffff, name: "tenant".into() });
+        let proto = Context { keyspace, ..context() }.to_proto();
+        assert_eq!(proto.api_version(), kvrpcpb::ApiVersion::V2);
+        assert_eq!(proto.keyspace, Some(kvrpcpb::context::Keyspace::KeyspaceId(0xff_ffff)));
+        assert_eq!(proto.keyspace_name, "tenant");
     }
 
     #[test]

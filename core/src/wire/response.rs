@@ -1,7 +1,7 @@
 //! Responses as the driver hands them in: decoded, not yet understood.
 
 use anatase_proto::rpc::Rpc;
-use anatase_proto::{kvrpcpb, pdpb};
+use anatase_proto::{keyspacepb, kvrpcpb, pdpb};
 use bytes::Bytes;
 use prost::Message;
 
@@ -71,6 +71,7 @@ responses! {
     ScanRegions = Rpc::PdScanRegions => Box<pdpb::ScanRegionsResponse>,
     BatchScanRegions = Rpc::PdBatchScanRegions => Box<pdpb::BatchScanRegionsResponse>,
     GetStore = Rpc::PdGetStore => Box<pdpb::GetStoreResponse>,
+    LoadKeyspace = Rpc::LoadKeyspace => Box<keyspacepb::LoadKeyspaceResponse>,
 }
 
 /// Timestamps that PD handed out in one go.
