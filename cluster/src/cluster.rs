@@ -66,7 +66,7 @@ impl Cluster {
             term: 6,
         };
         let mut cluster = Cluster {
-            pd: Pd::new(config.pd_members),
+            pd: Pd::new(config.pd_members, config.keyspaces.clone()),
             now,
             oracle: Oracle::new(),
             stores,
@@ -79,6 +79,9 @@ impl Cluster {
         };
         for key in cluster.config.split_keys.clone() {
             cluster.split_at(key);
+        }
+        if cluster.config.split_at_keyspaces {
+            cluster.split_at_keyspaces();
         }
         cluster.deal_leaders();
         cluster

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Cluster, codec::encode_key};
+use crate::{Cluster, codec::encode_key, pd::Keyspace};
 
 /// Which API the stores serve: TiKV's `storage.api-version` and `storage.enable-ttl`
 /// (raw.md §4).
@@ -14,6 +14,9 @@ pub enum Api {
     V1,
     /// Version 1 with TTL: raw requests only.
     V1Ttl,
+    /// Version 2: raw keys begin with `r`, transactional keys with `x`, and then with the number of
+    /// their keyspace. Raw keys are memcomparable, too, and have TTLs.
+    V2,
 }
 
 /// The shape of a new cluster, as a builder.
@@ -36,6 +39,8 @@ pub struct ClusterConfig {
     pub(crate) max_key_size: usize,
     pub(crate) max_entry_size: usize,
     pub(crate) right_derive: bool,
+    pub(crate) keyspaces: Vec<Keyspace>,
+    pub(crate) split_at_keyspaces: bool,
 }
 
 impl Default for ClusterConfig {
@@ -53,6 +58,8 @@ impl Default for ClusterConfig {
             max_key_size: 8 << 10,
             max_entry_size: 8 << 20,
             right_derive: true,
+            keyspaces: Vec::new(),
+            split_at_keyspaces: false,
         }
     }
 }
@@ -124,6 +131,19 @@ impl ClusterConfig {
     /// keeps the region's id and the left part is the new region.
     pub fn right_derive(mut self, right_derive: bool) -> Self {
         self.right_derive = right_derive;
+        self
+    }
+
+    /// Keyspaces that PD knows besides `DEFAULT`, which is always there and has the number 0.
+    pub fn keyspaces(mut self, keyspaces: impl IntoIterator<Item = Keyspace>) -> Self {
+        self.keyspaces.extend(keyspaces);
+        self
+    }
+
+    /// Whether regions end where keyspaces do, for raw and for transactional keys, as PD sees to in the
+    /// end. False by default: then a region may hold keys of several keyspaces (raw.md §6.4).
+    pub fn split_at_keyspaces(mut self, split: bool) -> Self {
+        self.split_at_keyspaces = split;
         self
     }
 

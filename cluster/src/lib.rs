@@ -66,6 +66,7 @@
 mod access;
 mod admin;
 mod answer;
+mod api;
 mod batch;
 mod call;
 mod cluster;
@@ -95,6 +96,6 @@ pub use mvcc::{
     LockKind, WriteKind,
     inspect::{LockView, WriteView},
 };
-pub use pd::{Member, PdMetadata};
+pub use pd::{Keyspace, KeyspaceState, Member, PdMetadata};
 pub use region::{Peer, PeerId, Region, RegionId, Role};
 pub use store::{Disk, Store, StoreId, StoreState};

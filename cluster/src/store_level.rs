@@ -13,11 +13,12 @@ use anatase_proto::{
 use bytes::Bytes;
 
 use crate::{
-    Cluster, access::Refusal, call::Cx, codec::encode_key, region::Region, store::StoreId,
+    Cluster, access::Refusal, call::Cx, codec::encode_key, config::Api, region::Region,
+    store::StoreId,
 };
 
 /// Splits a region. Keys are user keys: memcomparable-encoded unless `is_raw_kv`
-/// (wire.md §3.5). Keys outside the region or at its start are skipped; if none is left, it is
+/// (wire.md §3.5), and always under version 2. Keys outside the region or at its start are skipped; if none is left, it is
 /// an error without a kind, as TiKV's.
 pub(crate) fn split_region(
     cx: &mut Cx<'_>,
@@ -27,7 +28,7 @@ pub(crate) fn split_region(
     if !request.split_key.is_empty() {
         keys = vec![request.split_key];
     }
-    if !request.is_raw_kv {
+    if !request.is_raw_kv || cx.cluster.config.api == Api::V2 {
         keys = keys.iter().map(|key| encode_key(key)).collect();
     }
     let parts = cx.cluster.split_region(cx.region.id, keys);

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use anatase_proto::{
     errorpb,
     kvrpcpb::{
-        Action, ApiVersion, Assertion, AssertionLevel, BatchGetRequest, BatchGetResponse,
-        BatchRollbackRequest, BatchRollbackResponse, CheckTxnStatusRequest, CheckTxnStatusResponse,
-        CleanupRequest, CleanupResponse, CommitRequest, CommitResponse, DeleteRangeRequest,
-        DeleteRangeResponse, GetRequest, GetResponse, KvPair, MvccGetByKeyRequest,
-        MvccGetByKeyResponse, MvccGetByStartTsRequest, MvccGetByStartTsResponse, Op as WireOp,
-        PrewriteRequest, PrewriteResponse, ResolveLockRequest, ResolveLockResponse,
-        ScanLockRequest, ScanLockResponse, ScanRequest, ScanResponse, TxnHeartBeatRequest,
-        TxnHeartBeatResponse,
+        Action, Assertion, AssertionLevel, BatchGetRequest, BatchGetResponse, BatchRollbackRequest,
+        BatchRollbackResponse, CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest,
+        CleanupResponse, CommitRequest, CommitResponse, DeleteRangeRequest, DeleteRangeResponse,
+        GetRequest, GetResponse, KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse,
+        MvccGetByStartTsRequest, MvccGetByStartTsResponse, Op as WireOp, PrewriteRequest,
+        PrewriteResponse, ResolveLockRequest, ResolveLockResponse, ScanLockRequest,
+        ScanLockResponse, ScanRequest, ScanResponse, TxnHeartBeatRequest, TxnHeartBeatResponse,
     },
 };
 use bytes::Bytes;
@@ -24,9 +23,9 @@ use crate::{
     Cluster,
     access::{Refusal, RegionError},
     answer::Status,
+    api::Kind,
     call::Cx,
     codec::encode_key,
-    config::Api,
     mvcc::{
         Change, Key, KeyError,
         prewrite::{Mutation, Op, Prewrite, Prewritten},
@@ -40,7 +39,7 @@ pub(crate) fn get(cx: &mut Cx<'_>, request: GetRequest) -> Result<GetResponse, R
     cx.read_at(request.version)?;
     let view =
         View { need_commit_ts: request.need_commit_ts, ..View::new(request.version, &cx.context) };
-    let read = cx.check_txn_api("get").and_then(|()| cx.cluster.mvcc.get(&key, &view));
+    let read = cx.check_txn_keys("get", [&key]).and_then(|()| cx.cluster.mvcc.get(&key, &view));
     Ok(match read {
         Ok(Some((value, commit_ts))) => GetResponse {
             value,
@@ -59,7 +58,7 @@ pub(crate) fn batch_get(
 ) -> Result<BatchGetResponse, Refusal> {
     let keys = cx.keys(request.keys)?;
     cx.read_at(request.version)?;
-    if let Err(error) = cx.check_txn_api("batch_get") {
+    if let Err(error) = cx.check_txn_keys("batch_get", &keys) {
         let pairs = vec![KvPair { error: error.boxed(), ..Default::default() }];
         return Ok(BatchGetResponse { error: error.boxed(), pairs, ..Default::default() });
     }
@@ -84,6 +83,7 @@ pub(crate) fn scan(cx: &mut Cx<'_>, request: ScanRequest) -> Result<ScanResponse
     // The start is a key even if it is empty: a reverse scan down from the empty key has no rows.
     let from = encode_key(&request.start_key);
     let to = end_bound(&request.end_key);
+    let fit = cx.check_txn_range("scan", &from, &to);
     // TiKV seeks to the start, and a seek outside of the region fails.
     if !cx.region.contains_inclusive(&from) {
         return Err(cx.region.key_not_in_region(&from).into());
@@ -97,8 +97,7 @@ pub(crate) fn scan(cx: &mut Cx<'_>, request: ScanRequest) -> Result<ScanResponse
         sample_step: request.sample_step as usize,
     };
     let view = View::new(request.version, &cx.context);
-    let rows =
-        cx.check_txn_api("scan").and_then(|()| cx.cluster.mvcc.scan(&start, &end, shape, &view));
+    let rows = fit.and_then(|()| cx.cluster.mvcc.scan(&start, &end, shape, &view));
     Ok(match rows {
         Ok(rows) => {
             let pairs = rows.into_iter().map(|row| match row {
@@ -158,7 +157,7 @@ pub(crate) fn prewrite(
             assertion: Assertion::try_from(mutation.assertion).unwrap_or(Assertion::None),
         });
     }
-    if let Err(error) = cx.check_txn_api("prewrite") {
+    if let Err(error) = cx.check_txn_keys("prewrite", mutations.iter().map(|it| &it.key)) {
         return failed(error);
     }
     // Unlike a raw key's, this size is that of the memcomparable form.
@@ -306,6 +305,9 @@ pub(crate) fn scan_lock(
     if !low.is_empty() && !cx.region.contains_inclusive(&low) {
         return Err(cx.region.key_not_in_region(&low).into());
     }
+    if let Err(error) = cx.check_txn_range("scan_lock", &low, &high) {
+        return Ok(ScanLockResponse { error: error.boxed(), ..Default::default() });
+    }
     let (start, end) = cx.clip(low, high);
     cx.note_read(request.max_version);
     let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
@@ -349,6 +351,9 @@ pub(crate) fn delete_range(
     request: DeleteRangeRequest,
 ) -> Result<DeleteRangeResponse, Refusal> {
     let (start, end) = (encode_key(&request.start_key), encode_key(&request.end_key));
+    if let Err(KeyError::Abort(error)) = cx.check_txn_range("delete_range", &start, &end) {
+        return Ok(DeleteRangeResponse { error, ..Default::default() });
+    }
     cx.check_delete_range(&start, &end)?;
     if !request.notify_only {
         cx.cluster.mvcc.delete_range(&start, &end);
@@ -432,13 +437,22 @@ impl Cx<'_> {
         }
     }
 
-    /// Stores with TTL serve no transactions, and no store here serves API V2.
-    fn check_txn_api(&self, command: &str) -> Result<(), KeyError> {
+    /// Whether the request may have these keys.
+    fn check_txn_keys<'k>(
+        &self,
+        command: &str,
+        keys: impl IntoIterator<Item = &'k Key>,
+    ) -> Result<(), KeyError> {
+        let keys = keys.into_iter().map(|key| &key.encoded[..]);
         let version = self.context.api_version;
-        if self.cluster.config.api == Api::V1 && version == ApiVersion::V1 as i32 {
-            return Ok(());
-        }
-        Err(KeyError::Abort(self.cluster.api_mismatch(command, version)))
+        self.cluster.check_keys_api(Kind::Txn, command, version, keys).map_err(KeyError::Abort)
+    }
+
+    /// Whether the request may have this range, in memcomparable form.
+    fn check_txn_range(&self, command: &str, start: &[u8], end: &[u8]) -> Result<(), KeyError> {
+        let version = self.context.api_version;
+        let checked = self.cluster.check_ranges_api(Kind::Txn, command, version, [(start, end)]);
+        checked.map_err(KeyError::Abort)
     }
 
     /// Makes the changes of an action; returns its error as a response has it.

@@ -309,7 +309,7 @@ mod tests {
         let rows: [(KeyMode, u32, &[u8; 4], &[u8; 4]); 6] = [
             (KeyMode::Raw, 0, b"r\0\0\0", b"r\0\0\x01"),
             (KeyMode::Txn, 0, b"x\0\0\0", b"x\0\0\x01"),
-            (KeyMode::Raw, 0x0102_03, b"r\x01\x02\x03", b"r\x01\x02\x04"),
+            (KeyMode::Raw, 0x01_0203, b"r\x01\x02\x03", b"r\x01\x02\x04"),
             (KeyMode::Txn, 0xff_fffe, b"x\xff\xff\xfe", b"x\xff\xff\xff"),
             (KeyMode::Raw, 0xff_ffff, b"r\xff\xff\xff", b"s\0\0\0"),
             (KeyMode::Txn, 0xff_ffff, b"x\xff\xff\xff", b"y\0\0\0"),
@@ -326,7 +326,7 @@ mod tests {
     /// COD-08.
     #[test]
     fn cod_08_a_key_is_taken_out_of_its_keyspace_without_a_copy() {
-        let ours = prefix(KeyMode::Txn, 0x0102_03);
+        let ours = prefix(KeyMode::Txn, 0x01_0203);
         let wire = Bytes::from_static(b"x\x01\x02\x03key");
         let key = ours.strip(&wire).unwrap();
         assert_eq!(key, "key");
@@ -345,7 +345,8 @@ mod tests {
         let none = &b""[..];
         let ours = Ok;
         let outside = || Err(CodecError::OutsideKeyspace);
-        let rows: [(&[u8], &[u8], Result<(&str, &str), CodecError>); 15] = [
+        type Row<'a> = (&'a [u8], &'a [u8], Result<(&'a str, &'a str), CodecError>);
+        let rows: [Row<'_>; 15] = [
             (none, none, ours(("", ""))),
             (b"x\0\0\x02", b"x\0\0\x03", ours(("", ""))),
             (b"x\0\0\x02b", b"x\0\0\x02n", ours(("b", "n"))),

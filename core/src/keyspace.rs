@@ -30,10 +30,7 @@ pub(crate) enum Tenancy {
     /// Nobody has asked, or the last who did was refused.
     Unknown { name: Arc<str> },
     /// PD is being asked.
-    Loading {
-        name: Arc<str>,
-        waiting: Vec<(Owner, Tag)>,
-    },
+    Loading { name: Arc<str>, waiting: Vec<(Owner, Tag)> },
     /// From here on keys can be written.
     Known(Keyspace),
 }
@@ -82,8 +79,7 @@ impl Shared {
             Tenancy::Loading { waiting, .. } => waiting.push((owner, tag)),
             Tenancy::Unknown { name } => {
                 let name = name.clone();
-                self.tenancy =
-                    Tenancy::Loading { name: name.clone(), waiting: vec![(owner, tag)] };
+                self.tenancy = Tenancy::Loading { name: name.clone(), waiting: vec![(owner, tag)] };
                 self.pd_ask_keyspace(&name);
             }
         }
@@ -111,11 +107,9 @@ impl Shared {
             return;
         };
         // The number was looked at when the answer was read.
-        let known = answer.and_then(|keyspace| {
-            match Prefix::new(self.config.mode, keyspace.id) {
-                Some(prefix) => Ok((keyspace, prefix)),
-                None => Err(impossible("a keyspace with too large a number")),
-            }
+        let known = answer.and_then(|keyspace| match Prefix::new(self.config.mode, keyspace.id) {
+            Some(prefix) => Ok((keyspace, prefix)),
+            None => Err(impossible("a keyspace with too large a number")),
         });
         let (next, told) = match known {
             Ok((keyspace, prefix)) => {

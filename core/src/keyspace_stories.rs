@@ -234,7 +234,8 @@ fn scans_of_the_last_keyspace() {
 /// region goes on behind it.
 #[test]
 fn a_scan_over_regions_ends_with_the_keyspace() {
-    let regions = "..^r<00><00><04>z=7 ^r<00><00><04>z..k=1 k..^r<00><00><06>b=2 ^r<00><00><06>b..=8";
+    let regions =
+        "..^r<00><00><04>z=7 ^r<00><00><04>z..k=1 k..^r<00><00><06>b=2 ^r<00><00><06>b..=8";
     story_in(
         "tenant",
         Raw,

@@ -545,7 +545,8 @@ impl Shared {
             PdPurpose::Keyspace => {
                 let mut retry = answer.is_ok();
                 let keyspace = answer.and_then(|answer| self.read_keyspace(answer));
-                retry &= matches!(&keyspace, Err(error) if *error.kind() == ErrorKind::PdUnavailable);
+                retry &=
+                    matches!(&keyspace, Err(error) if *error.kind() == ErrorKind::PdUnavailable);
                 match keyspace {
                     // PD has just become leader and does not know its own cluster yet.
                     Err(error) if retry => self.pd_task_again(handle, error),

@@ -1,13 +1,10 @@
 //! Members, their leader, and what only the leader gives: timestamps.
 
-use anatase_proto::{
-    keyspacepb::{KeyspaceMeta, KeyspaceState, LoadKeyspaceRequest, LoadKeyspaceResponse},
-    pdpb::{
-        self, ErrorType, GetClusterInfoRequest, GetClusterInfoResponse,
-        GetExternalTimestampRequest, GetExternalTimestampResponse, GetMembersRequest,
-        GetMembersResponse, GetMinTsRequest, GetMinTsResponse, ServiceMode,
-        SetExternalTimestampRequest, SetExternalTimestampResponse, TsoRequest, TsoResponse,
-    },
+use anatase_proto::pdpb::{
+    self, ErrorType, GetClusterInfoRequest, GetClusterInfoResponse, GetExternalTimestampRequest,
+    GetExternalTimestampResponse, GetMembersRequest, GetMembersResponse, GetMinTsRequest,
+    GetMinTsResponse, ServiceMode, SetExternalTimestampRequest, SetExternalTimestampResponse,
+    TsoRequest, TsoResponse,
 };
 
 use super::Refused;
@@ -116,26 +113,6 @@ pub(super) fn set_external_timestamp(
     }
     cluster.pd.external_timestamp = new;
     Ok(SetExternalTimestampResponse::default())
-}
-
-/// There is the default keyspace and no other. (Stores do not serve API V2, so its requests will
-/// be refused there.)
-pub(super) fn load_keyspace(
-    _: &mut Cluster,
-    request: LoadKeyspaceRequest,
-) -> Result<LoadKeyspaceResponse, Refused> {
-    const DEFAULT: &str = "DEFAULT";
-    if !matches!(request.name.as_str(), "" | DEFAULT) {
-        let text = format!("keyspace {} does not exist", request.name);
-        return Err(Refused(ErrorType::EntryNotFound, text));
-    }
-    let meta = KeyspaceMeta {
-        name: DEFAULT.to_owned(),
-        state: KeyspaceState::Enabled as i32,
-        keyspace: Some(anatase_proto::keyspacepb::keyspace_meta::Keyspace::Id(0)),
-        ..Default::default()
-    };
-    Ok(LoadKeyspaceResponse { keyspace: Some(meta), ..Default::default() })
 }
 
 impl Cluster {

@@ -14,6 +14,7 @@
 
 mod etcd;
 mod gc;
+mod keyspaces;
 mod members;
 mod routes;
 mod schedule;
@@ -29,6 +30,7 @@ use anatase_proto::{
 use bytes::Bytes;
 
 use self::gc::SafePoints;
+pub use self::keyspaces::{Keyspace, KeyspaceState};
 pub use self::members::Member;
 use crate::{
     Cluster,
@@ -55,16 +57,20 @@ pub(crate) struct Pd {
     /// Routes that PD still believes in.
     frozen: Option<Regions>,
     external_timestamp: u64,
+    keyspaces: Vec<Keyspace>,
 }
 
 impl Pd {
-    pub(crate) fn new(members: usize) -> Self {
+    pub(crate) fn new(members: usize, more: Vec<Keyspace>) -> Self {
+        let mut keyspaces = vec![Keyspace::default_one()];
+        keyspaces.extend(more);
         Pd {
             members: (0..members).map(Member::new).collect(),
             leader: Some(0),
             safe_points: SafePoints::default(),
             frozen: None,
             external_timestamp: 0,
+            keyspaces,
         }
     }
 }
@@ -118,7 +124,8 @@ messages! {
         pdpb::GetGcStateRequest, pdpb::UpdateGcSafePointRequest,
         pdpb::UpdateServiceGcSafePointRequest, pdpb::AdvanceTxnSafePointRequest,
         pdpb::AdvanceGcSafePointRequest, pdpb::GetExternalTimestampRequest,
-        pdpb::SetExternalTimestampRequest, keyspacepb::LoadKeyspaceRequest;
+        pdpb::SetExternalTimestampRequest, keyspacepb::LoadKeyspaceRequest,
+        keyspacepb::LoadKeyspaceByIdRequest, keyspacepb::GetAllKeyspacesRequest;
     responses
         pdpb::GetMembersResponse, pdpb::GetClusterInfoResponse, pdpb::TsoResponse,
         pdpb::GetMinTsResponse, pdpb::GetRegionResponse, routes::QueryRegionResponse,
@@ -128,7 +135,7 @@ messages! {
         pdpb::UpdateGcSafePointResponse, pdpb::UpdateServiceGcSafePointResponse,
         pdpb::AdvanceTxnSafePointResponse, pdpb::AdvanceGcSafePointResponse,
         pdpb::GetExternalTimestampResponse, pdpb::SetExternalTimestampResponse,
-        keyspacepb::LoadKeyspaceResponse;
+        keyspacepb::LoadKeyspaceResponse, keyspacepb::GetAllKeyspacesResponse;
 }
 
 macro_rules! calls {
@@ -186,7 +193,9 @@ calls! {
     PdUpdateServiceGcSafePoint Leader gc::update_service_gc_safe_point;
     PdAdvanceTxnSafePoint Leader gc::advance_txn_safe_point;
     PdAdvanceGcSafePoint Leader gc::advance_gc_safe_point;
-    LoadKeyspace Leader members::load_keyspace;
+    LoadKeyspace Leader keyspaces::load_keyspace;
+    LoadKeyspaceById Leader keyspaces::load_keyspace_by_id;
+    GetAllKeyspaces Leader keyspaces::get_all_keyspaces;
 }
 
 /// Which member was asked, and how.

@@ -14,16 +14,19 @@ pub(crate) fn checksum(
     request: RawChecksumRequest,
 ) -> Result<RawChecksumResponse, Refusal> {
     let sum = |cx: &mut Cx<'_>| {
-        let _: Cf = cx.raw_cf("")?;
+        let bounds = request.ranges.iter().map(|range| (&range.start_key, &range.end_key));
+        cx.check_raw_ranges("raw_checksum", bounds)?;
         if request.algorithm != ChecksumAlgorithm::Crc64Xor as i32 {
             return Err(Bad::Text(format!("unknown checksum algorithm {}", request.algorithm)));
         }
         let mut response = RawChecksumResponse::default();
         for range in &request.ranges {
-            let start = (&range.start_key).max(&cx.region.start);
-            let end = clip_end(&range.end_key, &cx.region.end);
+            let (start, end) = (cx.physical(&range.start_key), cx.physical(&range.end_key));
+            let start = (&start).max(&cx.region.start);
+            let end = clip_end(&end, &cx.region.end);
             for (key, value) in cx.cluster.raw.range(Cf::Default, start, end, cx.now_s()) {
-                response.checksum ^= crc64(&[key, &value.data]);
+                let key = cx.logical(key);
+                response.checksum ^= crc64(&[&key, &value.data]);
                 response.total_kvs += 1;
                 response.total_bytes += (key.len() + value.data.len()) as u64;
             }

@@ -1,7 +1,7 @@
 //! The raw API: plain keys and values, in three column families, with or without a TTL
 //! (raw.md §4, §5).
 //!
-//! Keys are their own physical form. Failures that are not region errors are texts in the
+//! Keys are their own physical form under version 1, and memcomparable under version 2. Failures that are not region errors are texts in the
 //! response's `error`, in TiKV's words, because that is all a client gets; a scan and a batch read
 //! carry them in the one pair they then return.
 
@@ -10,10 +10,10 @@ mod range;
 mod store;
 
 use anatase_proto::kvrpcpb::{
-    ApiVersion, KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest,
-    RawBatchGetResponse, RawBatchPutRequest, RawBatchPutResponse, RawCasRequest, RawCasResponse,
-    RawDeleteRequest, RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest,
-    RawGetResponse, RawPutRequest, RawPutResponse,
+    KvPair, RawBatchDeleteRequest, RawBatchDeleteResponse, RawBatchGetRequest, RawBatchGetResponse,
+    RawBatchPutRequest, RawBatchPutResponse, RawCasRequest, RawCasResponse, RawDeleteRequest,
+    RawDeleteResponse, RawGetKeyTtlRequest, RawGetKeyTtlResponse, RawGetRequest, RawGetResponse,
+    RawPutRequest, RawPutResponse,
 };
 use bytes::Bytes;
 
@@ -26,7 +26,9 @@ pub(crate) use self::{
 use crate::{
     Cluster,
     access::{Refusal, RegionError},
+    api::Kind,
     call::Cx,
+    codec::{decode_key, encode_key},
     config::Api,
     mvcc::KeyError,
 };
@@ -72,6 +74,7 @@ fn pair_of(text: Text) -> KvPair {
 
 pub(crate) fn get(cx: &mut Cx<'_>, request: RawGetRequest) -> Result<RawGetResponse, Refusal> {
     let read = |cx: &mut Cx<'_>| {
+        cx.check_raw_api("raw_get", [&request.key])?;
         let cf = cx.raw_cf(&request.cf)?;
         cx.check_raw_keys([&request.key])?;
         Ok(cx.raw_value(cf, &request.key).map(|value| value.data.clone()))
@@ -88,6 +91,7 @@ pub(crate) fn batch_get(
     request: RawBatchGetRequest,
 ) -> Result<RawBatchGetResponse, Refusal> {
     let read = |cx: &mut Cx<'_>| {
+        cx.check_raw_api("raw_batch_get", &request.keys)?;
         let cf = cx.raw_cf(&request.cf)?;
         cx.check_raw_keys(&request.keys)?;
         let pairs = request.keys.iter().filter_map(|key| {
@@ -107,7 +111,7 @@ pub(crate) fn batch_get(
 
 pub(crate) fn put(cx: &mut Cx<'_>, request: RawPutRequest) -> Result<RawPutResponse, Refusal> {
     let RawPutRequest { key, value, cf, ttl, for_cas, .. } = request;
-    let result = cx.raw_write(&cf, vec![(key, Some(value))], &[ttl], for_cas);
+    let result = cx.raw_write("raw_put", &cf, vec![(key, Some(value))], &[ttl], for_cas);
     answer!(RawPutResponse, result, |()| RawPutResponse::default())
 }
 
@@ -123,7 +127,7 @@ pub(crate) fn batch_put(
         _ => ttls,
     };
     let pairs = pairs.into_iter().map(|pair| (pair.key, Some(pair.value))).collect();
-    let result = cx.raw_write(&cf, pairs, &ttls, for_cas);
+    let result = cx.raw_write("raw_batch_put", &cf, pairs, &ttls, for_cas);
     answer!(RawBatchPutResponse, result, |()| RawBatchPutResponse::default())
 }
 
@@ -131,7 +135,8 @@ pub(crate) fn delete(
     cx: &mut Cx<'_>,
     request: RawDeleteRequest,
 ) -> Result<RawDeleteResponse, Refusal> {
-    let result = cx.raw_write(&request.cf, vec![(request.key, None)], &[0], request.for_cas);
+    let result =
+        cx.raw_write("raw_delete", &request.cf, vec![(request.key, None)], &[0], request.for_cas);
     answer!(RawDeleteResponse, result, |()| RawDeleteResponse::default())
 }
 
@@ -142,7 +147,7 @@ pub(crate) fn batch_delete(
     let RawBatchDeleteRequest { keys, cf, for_cas, .. } = request;
     let ttls = vec![0; keys.len()];
     let keys = keys.into_iter().map(|key| (key, None)).collect();
-    let result = cx.raw_write(&cf, keys, &ttls, for_cas);
+    let result = cx.raw_write("raw_batch_delete", &cf, keys, &ttls, for_cas);
     answer!(RawBatchDeleteResponse, result, |()| RawBatchDeleteResponse::default())
 }
 
@@ -152,6 +157,7 @@ pub(crate) fn get_key_ttl(
     request: RawGetKeyTtlRequest,
 ) -> Result<RawGetKeyTtlResponse, Refusal> {
     let read = |cx: &mut Cx<'_>| {
+        cx.check_raw_api("raw_get_key_ttl", [&request.key])?;
         let cf = cx.raw_cf(&request.cf)?;
         cx.check_raw_keys([&request.key])?;
         let now_s = cx.now_s();
@@ -174,6 +180,7 @@ pub(crate) fn compare_and_swap(
     let RawCasRequest { key, value, previous_not_exist, previous_value, cf, ttl, delete, .. } =
         request;
     let swap = |cx: &mut Cx<'_>| {
+        cx.check_raw_api("raw_compare_and_swap", [&key])?;
         let family = cx.raw_cf(&cf)?;
         cx.check_ttls(&[ttl], 1)?;
         cx.check_raw_keys([&key])?;
@@ -181,7 +188,13 @@ pub(crate) fn compare_and_swap(
         let expected = (!previous_not_exist).then_some(previous_value);
         let succeed = before == expected;
         if succeed {
-            cx.raw_write(&cf, vec![(key, (!delete).then_some(value))], &[ttl], true)?;
+            cx.raw_write(
+                "raw_compare_and_swap",
+                &cf,
+                vec![(key, (!delete).then_some(value))],
+                &[ttl],
+                true,
+            )?;
         }
         Ok((before, succeed))
     };
@@ -194,16 +207,41 @@ pub(crate) fn compare_and_swap(
 }
 
 impl Cx<'_> {
-    /// The column family, if the request may have it at all.
+    /// Whether the request may have these keys.
+    fn check_raw_api<'k>(
+        &self,
+        command: &str,
+        keys: impl IntoIterator<Item = &'k Bytes>,
+    ) -> Result<(), Text> {
+        let keys = keys.into_iter().map(|key| &key[..]);
+        self.cluster.check_keys_api(Kind::Raw, command, self.context.api_version, keys)
+    }
+
+    /// The column family.
     fn raw_cf(&self, name: &str) -> Result<Cf, Text> {
-        if self.context.api_version != ApiVersion::V1 as i32 {
-            return Err(self.cluster.api_mismatch("raw command", self.context.api_version));
+        match (self.cluster.config.api, name) {
+            (_, "") | (Api::V1 | Api::V1Ttl, "default") => Ok(Cf::Default),
+            (Api::V1 | Api::V1Ttl, "lock") => Ok(Cf::Lock),
+            (Api::V1 | Api::V1Ttl, "write") => Ok(Cf::Write),
+            (Api::V1 | Api::V1Ttl, _) => Err(format!("invalid cf name: {name}")),
+            (Api::V2, _) => Err(format!("cf is deprecated in API V2, cf name: {name}")),
         }
-        match name {
-            "" | "default" => Ok(Cf::Default),
-            "lock" => Ok(Cf::Lock),
-            "write" => Ok(Cf::Write),
-            _ => Err(format!("invalid cf name: {name}")),
+    }
+
+    /// The key as it is stored, and as regions are bounded.
+    fn physical(&self, key: &Bytes) -> Bytes {
+        match self.cluster.config.api {
+            Api::V1 | Api::V1Ttl => key.clone(),
+            Api::V2 => encode_key(key),
+        }
+    }
+
+    /// The key as clients know it.
+    fn logical(&self, physical: &Bytes) -> Bytes {
+        match self.cluster.config.api {
+            Api::V1 | Api::V1Ttl => physical.clone(),
+            // Whatever is stored was encoded.
+            Api::V2 => decode_key(physical).unwrap_or_else(|| physical.clone()),
         }
     }
 
@@ -211,19 +249,20 @@ impl Cx<'_> {
         self.cluster.now_ms() / 1000
     }
 
-    fn raw_value(&self, cf: Cf, key: &[u8]) -> Option<&Value> {
-        self.cluster.raw.get(cf, key, self.now_s())
+    fn raw_value(&self, cf: Cf, key: &Bytes) -> Option<&Value> {
+        self.cluster.raw.get(cf, &self.physical(key), self.now_s())
     }
 
     fn check_raw_keys<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k Bytes>,
     ) -> Result<(), RegionError> {
-        Cluster::check_keys(&self.region, keys.into_iter().map(|key| &key[..]))
+        let keys: Vec<Bytes> = keys.into_iter().map(|key| self.physical(key)).collect();
+        Cluster::check_keys(&self.region, keys.iter().map(|key| &key[..]))
     }
 
     fn check_ttls(&self, ttls: &[u64], pairs: usize) -> Result<(), Text> {
-        if self.cluster.config.api != Api::V1Ttl {
+        if self.cluster.config.api == Api::V1 {
             if ttls.iter().any(|ttl| *ttl != 0) {
                 return Err("ttl is not enabled, but get put request with ttl".to_owned());
             }
@@ -237,6 +276,7 @@ impl Cx<'_> {
     /// the atomic one (raw.md §1).
     fn raw_write(
         &mut self,
+        command: &str,
         cf: &str,
         pairs: Vec<(Bytes, Option<Bytes>)>,
         ttls: &[u64],
@@ -245,6 +285,7 @@ impl Cx<'_> {
         if !atomic {
             self.cluster.check_key_sizes(pairs.iter().map(|(key, _)| key))?;
         }
+        self.check_raw_api(command, pairs.iter().map(|(key, _)| key))?;
         let cf = self.raw_cf(cf)?;
         self.check_ttls(ttls, pairs.len())?;
         self.check_raw_keys(pairs.iter().map(|(key, _)| key))?;
@@ -256,6 +297,7 @@ impl Cx<'_> {
         for (at, (key, value)) in pairs.into_iter().enumerate() {
             let ttl = ttls.get(at).copied().unwrap_or(0);
             let expires_s = (ttl != 0).then(|| now_s.saturating_add(ttl));
+            let key = self.physical(&key);
             self.cluster.raw.set(cf, key, value.map(|data| Value { data, expires_s }));
         }
         Ok(())
@@ -263,19 +305,6 @@ impl Cx<'_> {
 }
 
 impl Cluster {
-    pub(crate) fn api_mismatch(&self, command: &str, request: i32) -> Text {
-        let asked = ApiVersion::try_from(request)
-            .map_or_else(|_| request.to_string(), |version| version.as_str_name().to_owned());
-        let mine = match self.config.api {
-            Api::V1 => "V1",
-            Api::V1Ttl => "V1ttl",
-        };
-        format!(
-            "Api version in request does not match with TiKV storage, cmd: {command}, storage: \
-             {mine}, request: {asked}"
-        )
-    }
-
     pub(crate) fn check_key_sizes<'k>(
         &self,
         keys: impl IntoIterator<Item = &'k Bytes>,
@@ -288,7 +317,7 @@ impl Cluster {
     }
 
     /// The raw pairs of a column family (`default`, `lock` or `write`) that have not expired, in
-    /// key order, without regard to regions.
+    /// key order, without regard to regions. Keys are as stored: under version 2 memcomparable.
     pub fn raw_pairs(&self, cf: &str) -> impl Iterator<Item = (&Bytes, &Bytes)> {
         let cf = match cf {
             "lock" => Cf::Lock,

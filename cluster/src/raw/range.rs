@@ -15,12 +15,14 @@ use super::{
 };
 use crate::{
     access::{Refusal, RegionError},
+    api::Kind,
     call::Cx,
 };
 
 pub(crate) fn scan(cx: &mut Cx<'_>, request: RawScanRequest) -> Result<RawScanResponse, Refusal> {
     let RawScanRequest { start_key, limit, key_only, cf, reverse, end_key, .. } = request;
     let read = |cx: &mut Cx<'_>| {
+        cx.check_raw_ranges("raw_scan", [(&start_key, &end_key)])?;
         let cf = cx.raw_cf(&cf)?;
         cx.raw_scan(cf, &start_key, &end_key, limit, key_only, reverse)
     };
@@ -35,6 +37,8 @@ pub(crate) fn batch_scan(
 ) -> Result<RawBatchScanResponse, Refusal> {
     let RawBatchScanRequest { ranges, each_limit, key_only, cf, reverse, .. } = request;
     let read = |cx: &mut Cx<'_>| {
+        let bounds = ranges.iter().map(|range| (&range.start_key, &range.end_key));
+        cx.check_raw_ranges("raw_batch_scan", bounds)?;
         let cf = cx.raw_cf(&cf)?;
         check_ranges(&ranges, reverse)?;
         let mut pairs = Vec::new();
@@ -78,15 +82,26 @@ pub(crate) fn delete_range(
     let RawDeleteRangeRequest { start_key, end_key, cf, .. } = request;
     let delete = |cx: &mut Cx<'_>| {
         cx.cluster.check_key_sizes([&start_key, &end_key])?;
+        cx.check_raw_ranges("raw_delete_range", [(&start_key, &end_key)])?;
         let cf = cx.raw_cf(&cf)?;
-        cx.check_delete_range(&start_key, &end_key)?;
-        cx.cluster.raw.delete_range(cf, &start_key, &end_key);
+        let (start, end) = (cx.physical(&start_key), cx.physical(&end_key));
+        cx.check_delete_range(&start, &end)?;
+        cx.cluster.raw.delete_range(cf, &start, &end);
         Ok(())
     };
     answer!(RawDeleteRangeResponse, delete(cx), |()| RawDeleteRangeResponse::default())
 }
 
 impl Cx<'_> {
+    pub(super) fn check_raw_ranges<'k>(
+        &self,
+        command: &str,
+        ranges: impl IntoIterator<Item = (&'k Bytes, &'k Bytes)>,
+    ) -> Result<(), String> {
+        let ranges = ranges.into_iter().map(|(start, end)| (&start[..], &end[..]));
+        self.cluster.check_ranges_api(Kind::Raw, command, self.context.api_version, ranges)
+    }
+
     /// The rules for the physical range of a deletion.
     pub(crate) fn check_delete_range(&self, start: &[u8], end: &[u8]) -> Result<(), RegionError> {
         if !end.is_empty() && start >= end {
@@ -119,11 +134,12 @@ impl Cx<'_> {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        let (from, to) = (&self.physical(from), &self.physical(to));
         if !self.region.contains_inclusive(from) {
             return Err(self.region.key_not_in_region(from).into());
         }
         let pair = |(key, value): (&Bytes, &Value)| KvPair {
-            key: key.clone(),
+            key: self.logical(key),
             value: if key_only { Bytes::new() } else { value.data.clone() },
             ..Default::default()
         };

@@ -31,8 +31,8 @@ use anatase_proto::{metapb, pdpb};
 
 use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
-    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus, Instant,
-    KeyMode, OpId, OpOptions, Operation, Timestamp, wire,
+    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus,
+    Instant, KeyMode, OpId, OpOptions, Operation, Timestamp, wire,
 };
 
 /// Plays `text` and fails on the first difference.

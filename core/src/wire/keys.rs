@@ -13,7 +13,7 @@ use quickcheck::quickcheck;
 use super::inbound::Strip;
 use super::outbound::{self, StoreRequest};
 use crate::codec::{CodecError, MAX_KEYSPACE, Prefix};
-use crate::config::KeyMode::{Raw, Txn};
+use crate::config::KeyMode::{self, Raw, Txn};
 
 /// What a message has for its n-th key.
 type Keys<'a> = &'a dyn Fn(u8) -> Bytes;
@@ -328,7 +328,7 @@ fn join(prefix: Prefix, key: &[u8]) -> Bytes {
 /// COD-01, COD-05, COD-06, one message at a time.
 #[test]
 fn cod_01_every_key_of_every_message_gets_and_loses_its_prefix() {
-    let prefix = Prefix::new(Txn, 0x0102_03).unwrap();
+    let prefix = Prefix::new(Txn, 0x01_0203).unwrap();
     let plain = |n: u8| Bytes::from(format!("key{n}"));
     let wire = |n: u8| join(prefix, &plain(n));
     for (name, sent, expected) in requests(&plain, &wire, prefix) {
@@ -378,8 +378,9 @@ fn cod_01_what_is_not_there_stays_away() {
 fn cod_02_ranges_end_with_the_keyspace() {
     let behind = |mode: u8| [&[mode, 0xff, 0xff, 0xff][..], &[0xff; 8193]].concat();
     let (behind_raw, behind_txn) = (behind(b'r'), behind(b'x'));
-    // Keyspace, mode, reverse, from, to, and both on the wire.
-    let rows: [(u32, _, bool, &[u8], &[u8], &[u8], &[u8]); 14] = [
+    /// Keyspace, mode, reverse; from and to; both on the wire.
+    type Row<'a> = (u32, KeyMode, bool, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+    let rows: [Row<'_>; 14] = [
         (7, Txn, false, b"", b"", b"x\0\0\x07", b"x\0\0\x08"),
         (7, Txn, false, b"a", b"", b"x\0\0\x07a", b"x\0\0\x08"),
         (7, Txn, false, b"", b"z", b"x\0\0\x07", b"x\0\0\x07z"),

@@ -8,9 +8,9 @@
 #[cfg(test)]
 mod garbage;
 pub(crate) mod inbound;
+pub(crate) mod key_error;
 #[cfg(test)]
 mod keys;
-pub(crate) mod key_error;
 pub(crate) mod outbound;
 mod pd_reply;
 pub(crate) mod region_error;

@@ -11,10 +11,10 @@ use anatase_proto::{keyspacepb, pdpb};
 use crate::codec::MAX_KEYSPACE;
 use crate::error::{Error, ErrorKind, KeyspaceProblem};
 use crate::id::Peer;
-use crate::wire::{Keyspace, Response};
 use crate::wire::key_error::impossible;
 use crate::wire::region_error::{RegionInfo, peer};
 use crate::wire::reply::another;
+use crate::wire::{Keyspace, Response};
 
 /// The members of PD (`control-plane.md` §14.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -411,7 +411,10 @@ mod tests {
         }
         let missing = LoadKeyspaceResponse::default();
         let error = keyspace(Response::LoadKeyspace(missing.into()), &name).unwrap_err();
-        assert_eq!(error.to_string(), "keyspace \"tenant\" cannot be used: PD knows none of this name");
+        assert_eq!(
+            error.to_string(),
+            "keyspace \"tenant\" cannot be used: PD knows none of this name"
+        );
     }
 
     /// control-plane.md §5.1: which stores are gone.

@@ -103,8 +103,16 @@ impl Context {
             api_version: api_version.into(),
             keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(keyspace_id)),
             keyspace_name,
-            resolved_locks: self.extra.as_ref().map(|e| e.resolved_locks.clone()).unwrap_or_default(),
-            committed_locks: self.extra.as_ref().map(|e| e.committed_locks.clone()).unwrap_or_default(),
+            resolved_locks: self
+                .extra
+                .as_ref()
+                .map(|e| e.resolved_locks.clone())
+                .unwrap_or_default(),
+            committed_locks: self
+                .extra
+                .as_ref()
+                .map(|e| e.committed_locks.clone())
+                .unwrap_or_default(),
             ..Default::default()
         }
     }
