@@ -89,10 +89,11 @@
 #![forbid(unsafe_code)]
 
 pub use anatase_client::{
-    Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture, CommitOutcome,
-    Config, ConflictReason, Error, ErrorKind, IntoValue, Key, KvPair, MAX_RAW_SCAN_LIMIT,
-    OperationFuture, RawRequest, RegionVersion, Request, Result, Snapshot, StoreId, Timestamp,
-    Transaction, TransactionRead, TransactionReadFuture, Value, WriteConflict,
+    ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
+    CommitOutcome, Config, ConflictReason, Error, ErrorKind, IntoValue, Key, KeyspaceProblem,
+    KvPair, MAX_RAW_SCAN_LIMIT, OperationFuture, RawRequest, RegionVersion, Request, Result,
+    Snapshot, StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture, Value,
+    WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

@@ -4,9 +4,23 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anatase_core::KeyMode;
+use anatase_core::{Api, KeyMode};
 
 use crate::http2::Http2Config;
+
+/// Which version of its API the cluster serves: TiKV's `storage.api-version`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ApiVersion {
+    /// Version 1: keys as they are.
+    #[default]
+    V1,
+    /// Version 1 with TTLs enabled for raw keys. On the wire this is version 1; choosing it only says
+    /// what the cluster is.
+    V1Ttl,
+    /// Version 2: every key lies in a keyspace, [`Config::with_keyspace`].
+    V2,
+}
 
 /// How a client behaves. Made with [`Config::default`] and changed step by step:
 ///
@@ -27,6 +41,8 @@ pub struct Config {
     pub(crate) pd_timeout: Duration,
     pub(crate) max_operations: usize,
     pub(crate) seed: Option<u64>,
+    pub(crate) api_version: ApiVersion,
+    pub(crate) keyspace: Arc<str>,
     pub(crate) http2: Http2Config,
 }
 
@@ -38,6 +54,8 @@ impl Default for Config {
             pd_timeout: Duration::from_secs(3),
             max_operations: 1 << 20,
             seed: None,
+            api_version: ApiVersion::V1,
+            keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
             http2: Http2Config::default(),
         }
     }
@@ -119,6 +137,36 @@ impl Config {
         self
     }
 
+    /// Which version of its API the cluster serves. [`ApiVersion::V1`] by default. With
+    /// [`ApiVersion::V2`], and no word about the keyspace, keys lie in the keyspace `DEFAULT`; with the
+    /// others a keyspace has no meaning and is ignored.
+    ///
+    /// A cluster of another version refuses every operation, and says so
+    /// ([`ErrorKind::Refused`](crate::ErrorKind::Refused)).
+    #[must_use]
+    pub fn with_api_version(mut self, version: ApiVersion) -> Self {
+        self.api_version = version;
+        self
+    }
+
+    /// Keys lie in the keyspace of this name, under API V2. The keyspace has to exist and to be enabled
+    /// when the client is made, or `new` fails with
+    /// [`ErrorKind::Keyspace`](crate::ErrorKind::Keyspace). Clients of two keyspaces do not see each
+    /// other's keys.
+    ///
+    /// Keys are given, come back and are named in errors without the prefix that they have in TiKV.
+    #[must_use]
+    pub fn with_keyspace(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.keyspace = name.into();
+        self.with_api_version(ApiVersion::V2)
+    }
+
+    /// As [`Config::with_keyspace`], with the keyspace `DEFAULT`, which every cluster of API V2 has.
+    #[must_use]
+    pub fn with_default_keyspace(self) -> Self {
+        self.with_keyspace(anatase_core::DEFAULT_KEYSPACE)
+    }
+
     /// The seed, drawn now if it was not given.
     pub(crate) fn draw_seed(&self) -> u64 {
         self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish())
@@ -130,6 +178,11 @@ impl Config {
 
     pub(crate) fn for_core(&self, endpoints: Vec<Arc<str>>, mode: KeyMode) -> anatase_core::Config {
         let mut config = anatase_core::Config::new(endpoints, mode);
+        config.api = match self.api_version {
+            ApiVersion::V1 => Api::V1,
+            ApiVersion::V1Ttl => Api::V1Ttl,
+            ApiVersion::V2 => Api::V2 { keyspace: self.keyspace.clone() },
+        };
         config.max_operations = self.max_operations;
         config.pd_timeout = self.pd_timeout;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);

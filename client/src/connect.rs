@@ -27,7 +27,7 @@ pub(crate) async fn over_http2<R: Runtime>(
     over(runtime, transport, endpoints, config, mode).await
 }
 
-/// A driver over any transport, once PD's leader is known.
+/// A driver over any transport, once PD's leader and the keyspace are known.
 pub(crate) async fn over(
     runtime: impl Runtime,
     transport: impl Transport,
@@ -46,8 +46,15 @@ pub(crate) async fn over(
     let timeout = config.startup_timeout;
     let ready = OperationFuture::new(handle.clone(), Operation::Ready, timeout, kinds::READY).await;
     ready.map(|()| handle).map_err(|error| match error.kind() {
-        // It names the addresses and says what became of each.
-        ErrorKind::PdUnavailable => error,
+        // It names the addresses and says what became of each, or it is PD's own word.
+        ErrorKind::PdUnavailable | ErrorKind::PdRefused | ErrorKind::Keyspace { .. } => error,
+        // Only a keyspace is waited for once the leader is known.
+        ErrorKind::DeadlineExceeded => {
+            let elapsed = error.elapsed();
+            let text = format!("PD at {names} did not tell the keyspace within {timeout:?}");
+            let why = anatase_core::Error::new(ErrorKind::PdUnavailable, text);
+            Error::from(why.because(Some(error.into_core()))).after(elapsed)
+        }
         _ => {
             let elapsed = error.elapsed();
             let text = format!("no leader of PD found at {names} within {timeout:?}");

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-pub use anatase_core::{ConflictReason, ErrorKind, RegionVersion, StoreId, WriteConflict};
+pub use anatase_core::{
+    ConflictReason, ErrorKind, KeyspaceProblem, RegionVersion, StoreId, WriteConflict,
+};
 
 /// The result of an operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

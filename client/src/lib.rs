@@ -57,8 +57,11 @@ mod waiters;
 pub use anatase_core::{ColumnFamily, Timestamp};
 pub use bytes::Bytes;
 
-pub use config::Config;
-pub use error::{ConflictReason, Error, ErrorKind, RegionVersion, Result, StoreId, WriteConflict};
+pub use config::{ApiVersion, Config};
+pub use error::{
+    ConflictReason, Error, ErrorKind, KeyspaceProblem, RegionVersion, Result, StoreId,
+    WriteConflict,
+};
 pub use key::{IntoValue, Key, KvPair, Value};
 pub use operation::OperationFuture;
 pub use range::BoundRange;
