@@ -12,7 +12,7 @@ use std::{
 };
 
 use anatase_cluster::{
-    Api, ClusterConfig,
+    Api, ClusterConfig, Keyspace,
     serve::{ServeOptions, Server},
 };
 use clap::Parser;
@@ -36,6 +36,9 @@ struct Args {
     /// Serve the raw API with TTL, and no transactions
     #[arg(long)]
     ttl: bool,
+    /// Serve API V2, with these keyspaces besides DEFAULT: names, numbered from 1 on
+    #[arg(long, value_delimiter = ',', num_args = 0.., conflicts_with = "ttl")]
+    keyspaces: Option<Vec<String>>,
     /// Where the first PD member listens; port 0 is any that is free
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -63,7 +66,14 @@ fn run(args: &Args) -> io::Result<()> {
             .replicas(args.replicas)
             .pd_members(args.pd_members)
             .split_keys(&args.split_keys)
-            .api(if args.ttl { Api::V1Ttl } else { Api::V1 })
+            .api(match (&args.keyspaces, args.ttl) {
+                (Some(_), _) => Api::V2,
+                (None, true) => Api::V1Ttl,
+                (None, false) => Api::V1,
+            })
+            .keyspaces(
+                args.keyspaces.iter().flatten().zip(1..).map(|(name, id)| Keyspace::new(id, name)),
+            )
             .build();
         let server = Server::start(cluster, ServeOptions::default().listen(args.listen)).await?;
         announce(&server)?;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::PdMetadata;
 use crate::{
-    Cluster, ClusterConfig, Code, Failure, Loss, On, PdFault, StoreState, codec::encode_key,
-    testing::key,
+    Api, Cluster, ClusterConfig, Code, Failure, Keyspace, KeyspaceState, Loss, On, PdFault,
+    StoreState, codec::encode_key, testing::key,
 };
 
 impl Cluster {
@@ -336,6 +336,63 @@ fn safe_points_move_forward_and_services_hold_them() {
     let response: pdpb::GetGcStateResponse = cluster.pd(0, Rpc::PdGetGcState, request).unwrap();
     let state = response.gc_state.unwrap();
     assert_eq!((state.txn_safe_point, state.gc_safe_point), (100, 80));
+}
+
+/// wire.md §8.
+#[test]
+fn keyspaces_are_found_by_name_and_number_and_listed() {
+    use keyspacepb::keyspace_meta::Keyspace as Identity;
+    let gone = Keyspace::new(9, "gone").state(KeyspaceState::Tombstone);
+    let more = [Keyspace::new(300, "far"), gone];
+    let mut cluster = ClusterConfig::default().api(Api::V2).keyspaces(more).build();
+    let by_id = |cluster: &mut Cluster, id| {
+        let keyspace = Some(keyspacepb::load_keyspace_by_id_request::Keyspace::Id(id));
+        let request = keyspacepb::LoadKeyspaceByIdRequest { header: cluster.header(), keyspace };
+        let found: keyspacepb::LoadKeyspaceResponse =
+            cluster.pd(0, Rpc::LoadKeyspaceById, request).unwrap();
+        found.keyspace.map(|meta| (meta.name, meta.state))
+    };
+    assert_eq!(by_id(&mut cluster, 0), Some(("DEFAULT".into(), 0)));
+    assert_eq!(by_id(&mut cluster, 9), Some(("gone".into(), 3)));
+    assert_eq!(by_id(&mut cluster, 10), None);
+    assert!(cluster.set_keyspace_state("far", KeyspaceState::Disabled));
+    assert!(!cluster.set_keyspace_state("nobody", KeyspaceState::Disabled));
+    assert_eq!(by_id(&mut cluster, 300), Some(("far".into(), 1)));
+    let mut list = |start, limit| -> Vec<Option<Identity>> {
+        let start = keyspacepb::get_all_keyspaces_request::StartKeyspace::StartId(start);
+        let request = keyspacepb::GetAllKeyspacesRequest {
+            header: cluster.header(),
+            limit,
+            start_keyspace: Some(start),
+            ..Default::default()
+        };
+        let found: keyspacepb::GetAllKeyspacesResponse =
+            cluster.pd(0, Rpc::GetAllKeyspaces, request).unwrap();
+        found.keyspaces.into_iter().map(|meta| meta.keyspace).collect()
+    };
+    assert_eq!(list(0, 0), [0, 9, 300].map(|id| Some(Identity::Id(id))));
+    assert_eq!(list(1, 1), [Some(Identity::Id(9))]);
+}
+
+/// raw.md §6.4: regions may be made to end where keyspaces do, in both modes.
+#[test]
+fn regions_are_split_at_keyspaces_if_wanted() {
+    let last = Keyspace::new(0xff_ffff, "last");
+    let config = ClusterConfig::default().api(Api::V2).keyspaces([last]);
+    assert_eq!(config.clone().build().regions().count(), 1);
+    let cluster = config.split_at_keyspaces(true).build();
+    let starts: Vec<_> = cluster.regions().skip(1).map(|region| region.start.clone()).collect();
+    let expected = [
+        &b"r\0\0\0"[..],
+        b"r\0\0\x01",
+        b"r\xff\xff\xff",
+        b"s\0\0\0",
+        b"x\0\0\0",
+        b"x\0\0\x01",
+        b"x\xff\xff\xff",
+        b"y\0\0\0",
+    ];
+    assert_eq!(starts, expected.map(encode_key));
 }
 
 #[test]

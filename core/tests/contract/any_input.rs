@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anatase_core::wire::Response;
 use anatase_core::{
-    Cancel, Command, CommandId, Config, Core, Event, Failure, Full, Input, Instant, Notice, StoreId,
+    Api, Cancel, Command, CommandId, Config, Core, Event, Failure, Full, Input, Instant, Notice,
+    StoreId,
 };
 use quickcheck::{Gen, QuickCheck};
 
@@ -56,6 +57,9 @@ fn config(script: &Script) -> Config {
     config.fate_cache_size = chance.pick(&[0, 1, 2_048]);
     config.resolve_lite_threshold = chance.pick(&[1, 512]);
     config.region_ttl = Duration::from_secs(chance.pick(&[1, 600]));
+    if chance.one_in(4) {
+        config.api = Api::V2 { keyspace: "".into() };
+    }
     config
 }
 
@@ -64,13 +68,14 @@ impl Run {
         let config = config(script);
         let now = Instant::from_nanos(1_000_000_000);
         let core = Core::new(config.clone(), script.seed, now);
+        let world = World::new(script.mode, &config.api);
         Self {
             seed: script.seed,
             config,
             twin: core.clone(),
             core,
             now,
-            world: World::new(script.mode),
+            world,
             watch: Watch::default(),
             recording: Vec::new(),
             commands: Vec::new(),

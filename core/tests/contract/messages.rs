@@ -1,7 +1,8 @@
 //! What a cluster says: the truth, something else, or nonsense.
 
 use anatase_core::wire::{Head, Response, TimestampBatch};
-use anatase_core::{Call, Command, Failure, GrpcStatus, KeyMode, Timestamp};
+use anatase_core::{Api, Call, Command, Failure, GrpcStatus, KeyMode, Timestamp};
+use anatase_proto::keyspacepb::{KeyspaceMeta, LoadKeyspaceResponse, keyspace_meta};
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{errorpb, kvrpcpb, metapb, pdpb};
 use bytes::Bytes;
@@ -25,6 +26,8 @@ struct Land {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     mode: KeyMode,
+    /// What stands before each key: nothing, or the default keyspace of API V2.
+    prefix: &'static [u8],
     /// The last is the present. Each covers everything, left to right.
     maps: Vec<Vec<Land>>,
     next_id: u64,
@@ -34,7 +37,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(mode: KeyMode) -> Self {
+    pub(crate) fn new(mode: KeyMode, api: &Api) -> Self {
+        let prefix: &[u8] = match (api, mode) {
+            (Api::V2 { .. }, KeyMode::Raw) => b"r\0\0\0",
+            (Api::V2 { .. }, KeyMode::Txn) => b"x\0\0\0",
+            _ => b"",
+        };
         let all = Land {
             id: 1,
             start: Bytes::new(),
@@ -44,7 +52,24 @@ impl World {
             leader: 1,
         };
         let last = Timestamp::compose(2_000, 0).expect("a timestamp").version();
-        Self { mode, maps: vec![vec![all]], next_id: 2, last, foreign: 0 }
+        Self { mode, prefix, maps: vec![vec![all]], next_id: 2, last, foreign: 0 }
+    }
+
+    /// A key as it is on the wire.
+    fn wire(&self, key: &[u8]) -> Bytes {
+        [self.prefix, key].concat().into()
+    }
+
+    /// Some key on the wire; now and then, where there are keyspaces, one of another.
+    fn key(&self, chance: &mut Chance) -> Bytes {
+        let key = key(chance);
+        if self.prefix.is_empty() || chance.one_in(16) { key } else { self.wire(&key) }
+    }
+
+    fn border(&self, key: &[u8]) -> Bytes {
+        // Under API V2 raw keys are memcomparable to PD, too.
+        let mode = if self.prefix.is_empty() { self.mode } else { KeyMode::Txn };
+        bound(mode, &self.wire(key))
     }
 
     fn present(&self) -> &[Land] {
@@ -54,7 +79,7 @@ impl World {
     /// A split, or a change of leader.
     pub(crate) fn change(&mut self, chance: &mut Chance) {
         let mut map = self.present().to_vec();
-        let border = bound(self.mode, chance.pick(&KEYS));
+        let border = self.border(chance.pick(&KEYS));
         let index = map.partition_point(|land| land.start <= border) - 1;
         let land = &mut map[index];
         if chance.one_in(3) || border == land.start || border.is_empty() {
@@ -114,6 +139,7 @@ impl World {
                 let message = pdpb::GetStoreResponse { header, store: Some(store) };
                 Response::GetStore(message.into())
             }
+            Rpc::LoadKeyspace => Response::LoadKeyspace(keyspace(0, 0, None).into()),
             Rpc::KvCheckTxnStatus => self.status(call),
             Rpc::KvGet | Rpc::KvBatchGet | Rpc::KvScan | Rpc::KvPrewrite if self.foreign > 0 => {
                 self.foreign -= 1;
@@ -127,8 +153,8 @@ impl World {
     fn locked(&self, call: &Call) -> Response {
         let start = Timestamp::compose(999, self.foreign % 4).map_or(1, Timestamp::version);
         let info = kvrpcpb::LockInfo {
-            key: Bytes::from_static(KEYS[self.foreign as usize % KEYS.len()]),
-            primary_lock: Bytes::from_static(KEYS[start as usize % KEYS.len()]),
+            key: self.wire(KEYS[self.foreign as usize % KEYS.len()]),
+            primary_lock: self.wire(KEYS[start as usize % KEYS.len()]),
             lock_version: start,
             lock_ttl: 3_000,
             txn_size: 1 + start % 2 * 1_000,
@@ -273,16 +299,16 @@ impl World {
     fn lock(&mut self, chance: &mut Chance, depth: u32) -> kvrpcpb::LockInfo {
         let shared = if depth == 0 { 0 } else { chance.below(9).saturating_sub(6) };
         kvrpcpb::LockInfo {
-            primary_lock: key(chance),
+            primary_lock: self.key(chance),
             lock_version: self.odd_version(chance),
-            key: key(chance),
+            key: self.key(chance),
             lock_ttl: chance.pick(&[0, 1, 3_000, 3_000, u64::MAX]),
             txn_size: chance.pick(&[0, 1, 1, 600, u64::MAX]),
             lock_type: chance.pick(&[0, 0, 1, 4, 5, 6, 7, -1, i32::MAX]),
             lock_for_update_ts: self.odd_version(chance),
             use_async_commit: chance.one_in(8),
             min_commit_ts: self.odd_version(chance),
-            secondaries: (0..chance.below(3)).map(|_| key(chance)).collect(),
+            secondaries: (0..chance.below(3)).map(|_| self.key(chance)).collect(),
             shared_lock_infos: (0..shared).map(|_| self.lock(chance, depth - 1)).collect(),
             is_txn_file: chance.one_in(32),
             ..Default::default()
@@ -291,7 +317,7 @@ impl World {
 
     fn key_error(&mut self, chance: &mut Chance, depth: u32) -> kvrpcpb::KeyError {
         let mut error = kvrpcpb::KeyError::default();
-        let key = key(chance);
+        let key = self.key(chance);
         match chance.below(20) {
             0..8 => error.locked = Some(self.lock(chance, depth).into()),
             8 => error.retryable = "try again".into(),
@@ -453,6 +479,13 @@ impl World {
                 }
                 self.scanned(call, header(7, refusal), regions)
             }
+            Rpc::LoadKeyspace => {
+                let (id, state) =
+                    (chance.pick(&[0, 0, 0, 1 << 24]), chance.pick(&[0, 0, 0, 1, 3, 99]));
+                let mut message = keyspace(id, state, refusal);
+                message.keyspace = message.keyspace.filter(|_| !chance.one_in(8));
+                Response::LoadKeyspace(message.into())
+            }
             _ => {
                 let store = metapb::Store {
                     id: store_asked(call),
@@ -482,7 +515,7 @@ impl World {
         let value = chance.rarely(2, key).unwrap_or_default();
         let pairs: Vec<_> = (0..chance.below(5))
             .map(|_| kvrpcpb::KvPair {
-                key: key(chance),
+                key: self.key(chance),
                 value: key(chance),
                 error: chance.rarely(4, |_| boxed.clone()).flatten(),
                 ..Default::default()
@@ -552,6 +585,16 @@ fn members(one: &str, leader: Option<&str>, cluster: u64) -> pdpb::GetMembersRes
         leader: leader.map(|url| member(url).into()),
         ..Default::default()
     }
+}
+
+fn keyspace(id: u32, state: i32, error: Option<pdpb::Error>) -> LoadKeyspaceResponse {
+    let keyspace = KeyspaceMeta {
+        name: "DEFAULT".into(),
+        state,
+        keyspace: Some(keyspace_meta::Keyspace::Id(id)),
+        ..Default::default()
+    };
+    LoadKeyspaceResponse { header: header(7, error), keyspace: Some(keyspace) }
 }
 
 fn store_asked(call: &Call) -> u64 {

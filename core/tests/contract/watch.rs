@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anatase_core::wire::Response;
+use anatase_core::wire::{Head, Response};
 use anatase_core::{
     Call, Command, CommandId, CommitOutcome, Error, ErrorKind, Event, Failure, Key, OpId,
     Operation, Reply,
@@ -188,7 +188,12 @@ impl Watch {
                     && reply.region_error.is_none()
                     && reply.errors.is_empty()
                 {
-                    let keys = prewrite.mutations.into_iter().map(|mutation| mutation.key);
+                    // The application's keys: without the four bytes of a keyspace.
+                    let prefix = match &call.request.head {
+                        Head::Store(context) if context.keyspace.is_some() => 4,
+                        _ => 0,
+                    };
+                    let keys = prewrite.mutations.into_iter().map(|it| it.key.slice(prefix..));
                     transaction.landed.extend(keys);
                     transaction.may_be_undetermined |= reply.one_pc_commit_ts != 0;
                 }
@@ -252,8 +257,19 @@ impl Watch {
                 assert!(error.is_undetermined(), "{error:?}");
             }
             Err(error) => {
-                let early = matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Closed);
-                assert!(early && transaction.landed.is_empty(), "{error:?}");
+                // Refused at once, or ended while the keyspace was not known: nothing was sent.
+                let early = matches!(
+                    error.kind(),
+                    ErrorKind::InvalidArgument
+                        | ErrorKind::Closed
+                        | ErrorKind::Keyspace { .. }
+                        | ErrorKind::PdUnavailable
+                        | ErrorKind::PdRefused
+                        | ErrorKind::Protocol
+                        | ErrorKind::DeadlineExceeded
+                );
+                let unsent = decision == Decision::NotAsked && transaction.landed.is_empty();
+                assert!(early && unsent && !error.is_undetermined(), "{error:?}");
             }
             Ok(other) => panic!("a commit was told as {other:?}"),
         }
