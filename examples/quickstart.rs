@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use anatase::{ErrorKind, RawClient, Transaction, TransactionClient};
+use anatase::{RawClient, Transaction, TransactionClient};
 use anatase_cluster::ClusterConfig;
 use anatase_cluster::serve::{ServeOptions, Server};
 
@@ -115,8 +115,9 @@ struct Told {
     conflicts: u64,
 }
 
-/// One task's transfers. A conflict means that somebody else was faster: run it again. An outcome
-/// that nobody knows must *not* be run again blindly; here it ends the example.
+/// One task's transfers. A transaction that somebody else overtook is aborted and run again. One whose
+/// outcome nobody knows must *not* be run again blindly, and is never called retryable; here it ends
+/// the example.
 async fn transfers(client: TransactionClient, worker: u64) -> Result<Told> {
     let mut told = Told { moved: 0, conflicts: 0 };
     while told.moved < TRANSFERS {
@@ -134,9 +135,7 @@ async fn transfers(client: TransactionClient, worker: u64) -> Result<Told> {
         txn.put(account(to), (gets + amount).to_string()).await?;
         match txn.commit().await {
             Ok(_) => told.moved += 1,
-            Err(error) if matches!(error.kind(), ErrorKind::WriteConflict(_)) => {
-                told.conflicts += 1;
-            }
+            Err(error) if error.is_retryable() => told.conflicts += 1,
             Err(error) => return Err(error.into()),
         }
     }

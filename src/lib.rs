@@ -106,3 +106,8 @@ pub type TransactionClient = anatase_client::TransactionClient<anatase_tokio::To
 
 #[cfg(not(feature = "tokio"))]
 pub use anatase_client::{RawClient, TransactionClient};
+
+/// The sample of the README compiles, and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

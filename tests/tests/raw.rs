@@ -208,6 +208,11 @@ async fn pd_addresses_that_are_wrong() {
             assert!(error.to_string().contains(&address), "{address} in {error}");
             assert!(begun.elapsed() < Duration::from_secs(3), "{address}: {:?}", begun.elapsed());
         }
+        for nonsense in ["no such host:1", "nonsense", "host:port"] {
+            let error = RawClient::new([nonsense]).await.unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InvalidArgument, "{error}");
+            assert!(error.to_string().contains(nonsense), "{nonsense} in {error}");
+        }
         let none = RawClient::new(Vec::<String>::new()).await.unwrap_err();
         assert_eq!(none.kind(), &ErrorKind::InvalidArgument);
         // One good address among bad ones is enough.

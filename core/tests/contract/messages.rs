@@ -502,6 +502,7 @@ impl World {
     }
 
     /// A message of a store, its fields filled with what may stand there and what may not.
+    #[allow(clippy::needless_update, reason = "some messages have no other fields")]
     fn store_message(
         &mut self,
         chance: &mut Chance,
@@ -523,6 +524,8 @@ impl World {
             .collect();
         let (ttl, version) = (chance.pick(&[0, 0, 1, u64::MAX]), self.odd_version(chance));
         let not_found = chance.one_in(2);
+        // Some messages have no field beside those that are named.
+        #[allow(clippy::needless_update)]
         macro_rules! with {
             ($variant:ident, $message:ident, $($field:ident: $value:expr),*) => {
                 Response::$variant(kvrpcpb::$message {

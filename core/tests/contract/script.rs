@@ -118,7 +118,7 @@ impl Arbitrary for Step {
             26..40 => Self::Flow { rounds: 1 + seed % 8, seed, odds: 1 + seed % 12 },
             40 => Self::AnswerAgain { which, seed },
             41 => Self::AnswerNobody { id: seed, seed },
-            42 => Self::AnswerNobody { id: seed % 8 | (seed % 4) << 32, seed },
+            42 => Self::AnswerNobody { id: (seed % 8) | ((seed % 4) << 32), seed },
             43 | 44 => Self::Cancel { which },
             45 => Self::LinkDown { store: seed % 5 },
             46 | 47 => Self::Pass { ms: seed % 100 },
