@@ -39,6 +39,12 @@ pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) startup_timeout: Duration,
     pub(crate) pd_timeout: Duration,
+    pub(crate) enable_forwarding: bool,
+    pub(crate) enable_follower_handle: bool,
+    pub(crate) tso_concurrency: usize,
+    pub(crate) low_resolution_interval: Duration,
+    pub(crate) validate_read_timestamp: bool,
+    pub(crate) pd_breaker_percent: u32,
     pub(crate) max_operations: usize,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
@@ -52,6 +58,12 @@ impl Default for Config {
             timeout: Duration::from_secs(30),
             startup_timeout: Duration::from_secs(10),
             pd_timeout: Duration::from_secs(3),
+            enable_forwarding: false,
+            enable_follower_handle: false,
+            tso_concurrency: 1,
+            low_resolution_interval: Duration::from_secs(2),
+            validate_read_timestamp: true,
+            pd_breaker_percent: 0,
             max_operations: 1 << 20,
             seed: None,
             api_version: ApiVersion::V1,
@@ -85,6 +97,59 @@ impl Config {
     #[must_use]
     pub fn with_pd_timeout(mut self, timeout: Duration) -> Self {
         self.pd_timeout = timeout;
+        self
+    }
+
+    /// Whether a leader of PD that cannot be reached is asked through a follower that can. Off by
+    /// default, as in client-go.
+    #[must_use]
+    pub fn with_forwarding(mut self, enable: bool) -> Self {
+        self.enable_forwarding = enable;
+        self
+    }
+
+    /// Whether followers of PD are asked about regions, too, which takes load from the leader. They
+    /// lag a little behind it; a region that turns out to be out of date is asked of the leader. Off
+    /// by default, as in client-go.
+    #[must_use]
+    pub fn with_pd_follower_handle(mut self, enable: bool) -> Self {
+        self.enable_follower_handle = enable;
+        self
+    }
+
+    /// How many requests for timestamps may be on their way at once: one for 1, the default, and 2·n
+    /// for a larger n (client-go's TSOClientRPCConcurrency). Each carries as many timestamps as are
+    /// wanted at that moment, so more than one shortens the wait where PD is far away, and makes
+    /// more work for PD.
+    #[must_use]
+    pub fn with_tso_concurrency(mut self, concurrency: usize) -> Self {
+        self.tso_concurrency = concurrency;
+        self
+    }
+
+    /// How old a low-resolution timestamp may be. 2 s by default, as in client-go; shorter for a
+    /// while where stale timestamps of a shorter distance are asked for.
+    #[must_use]
+    pub fn with_low_resolution_interval(mut self, interval: Duration) -> Self {
+        self.low_resolution_interval = interval;
+        self
+    }
+
+    /// Whether a snapshot at a timestamp that PD has not handed out yet is refused. On by default
+    /// (unlike in client-go, where an application has to turn it on): what such a read sees may
+    /// change afterwards. It costs a question to PD only where a timestamp was not got through this
+    /// client.
+    #[must_use]
+    pub fn with_read_timestamp_validation(mut self, enable: bool) -> Self {
+        self.validate_read_timestamp = enable;
+        self
+    }
+
+    /// At how many percent of region lookups that PD answers with signs of overload, or not in time,
+    /// it is left alone for ten seconds. 0, the default, is never, as in client-go.
+    #[must_use]
+    pub fn with_pd_circuit_breaker(mut self, error_percent: u32) -> Self {
+        self.pd_breaker_percent = error_percent;
         self
     }
 
@@ -185,6 +250,12 @@ impl Config {
         };
         config.max_operations = self.max_operations;
         config.pd_timeout = self.pd_timeout;
+        config.enable_forwarding = self.enable_forwarding;
+        config.enable_follower_handle = self.enable_follower_handle;
+        config.tso_concurrency = self.tso_concurrency;
+        config.low_resolution_interval = self.low_resolution_interval;
+        config.validate_read_timestamp = self.validate_read_timestamp;
+        config.pd_breaker.error_percent = self.pd_breaker_percent;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
         config
     }

@@ -201,6 +201,13 @@ pub(crate) mod kinds {
         },
         writes: false,
     };
+    pub(crate) const EXTERNAL_TIMESTAMP: Kind<Option<Timestamp>> = Kind {
+        take: |reply| match reply {
+            Reply::ExternalTimestamp(timestamp) => Some(timestamp),
+            _ => None,
+        },
+        writes: false,
+    };
     pub(crate) const COMMIT: Kind<CommitOutcome> = Kind {
         take: |reply| match reply {
             Reply::Commit(outcome) => Some(outcome),

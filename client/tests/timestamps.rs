@@ -74,6 +74,64 @@ async fn answers_come_in_order_on_one_stream() {
     assert_eq!(opened.load(Ordering::SeqCst), 1);
 }
 
+/// wire.md §1: metadata belong to a stream, so each host that requests are passed on to has its own.
+#[tokio::test]
+async fn a_forwarded_host_has_a_stream_of_its_own() {
+    let (send, mut opened) = mpsc::unbounded_channel();
+    let address = h2_server(move |mut request: Asked, mut respond: Respond| {
+        let host = request.headers().get("pd-forwarded-host").cloned();
+        assert!(!request.headers().contains_key("pd-allow-follower-handle"));
+        send.send(host.map(|host| host.to_str().unwrap().to_owned())).unwrap();
+        async move {
+            let mut body = respond.send_response(grpc_head(), false).unwrap();
+            while let Some(message) = read_one(request.body_mut()).await {
+                let asked = pdpb::TsoRequest::decode(message).unwrap();
+                body.send_data(framed(&tso_answer(asked.count, 100)), false).unwrap();
+            }
+        }
+    })
+    .await;
+    let mut bench = Bench::new(quick());
+    for host in [None, Some("http://a:1"), None, Some("http://b:1"), Some("http://a:1")] {
+        let id = bench.timestamps_for(host, &address, 2);
+        bench.answer_to(id).await.unwrap();
+    }
+    let mut hosts = Vec::new();
+    while let Ok(host) = opened.try_recv() {
+        hosts.push(host);
+    }
+    assert_eq!(hosts, [None, Some("http://a:1".to_owned()), Some("http://b:1".to_owned())]);
+    assert_eq!(bench.runtime.connects(), 1);
+}
+
+/// peers.md D21: PD has answered on this stream and then falls silent. When the request that hangs is
+/// withdrawn, the next one opens a stream that works.
+#[tokio::test]
+async fn d21_a_stream_that_falls_silent_is_left() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = opened.clone();
+    let address = h2_server(move |mut request: Asked, mut respond: Respond| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let mut body = respond.send_response(grpc_head(), false).unwrap();
+            read_one(request.body_mut()).await.unwrap();
+            body.send_data(framed(&tso_answer(1, 1)), false).unwrap();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let mut bench = Bench::new(quick());
+    for streams in 1..=3 {
+        let first = bench.timestamps(&address, 1);
+        bench.answer_to(first).await.unwrap();
+        let hanging = [bench.timestamps(&address, 1), bench.timestamps(&address, 1)];
+        bench.silent().await;
+        hanging.into_iter().rev().for_each(|id| bench.abort(id));
+        bench.silent().await;
+        assert_eq!(opened.load(Ordering::SeqCst), streams);
+    }
+}
+
 #[tokio::test]
 async fn a_broken_stream_fails_all_that_wait_and_the_next_request_opens_another() {
     let (send, mut streams) = mpsc::unbounded_channel();

@@ -290,6 +290,27 @@ async fn pd_members_have_addresses_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_cut_off_leads_on_through_the_others() {
+    let cluster = ClusterConfig::default().pd_members(2).build();
+    let server = Server::start(cluster, ServeOptions::default()).await.unwrap();
+    let addresses = server.pd_addresses();
+    let request = pdpb::GetAllStoresRequest { header: header(&server), ..Default::default() };
+    server.cut_off_pd_member(0);
+    assert!(Client::try_connect(&addresses[0]).await.is_err());
+    assert_eq!(server.with(|cluster| cluster.pd_leader()), Some(0));
+    let mut follower = Client::connect(&addresses[1]).await;
+    follower.metadata.push(("pd-forwarded-host", format!("http://{}", addresses[0])));
+    let stores: pdpb::GetAllStoresResponse =
+        follower.call(Rpc::PdGetAllStores, &request).await.unwrap();
+    assert_eq!(stores.stores.len(), 3);
+    server.reconnect_pd_member(0).await.unwrap();
+    let mut leader = Client::connect(&addresses[0]).await;
+    let stores: pdpb::GetAllStoresResponse =
+        leader.call(Rpc::PdGetAllStores, &request).await.unwrap();
+    assert_eq!(stores.stores.len(), 3);
+}
+
+#[tokio::test]
 async fn time_may_be_the_owners() {
     let cluster = ClusterConfig::default().now_ms(5000).build();
     let server = Server::start(cluster, ServeOptions::default().own_clock()).await.unwrap();

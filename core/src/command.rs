@@ -40,14 +40,17 @@ pub struct Call {
     pub request: Request,
 }
 
-/// A batch of timestamps, over PD's bidirectional `Tso` stream. Requests to one destination are
-/// answered in order.
+/// A batch of timestamps, over PD's bidirectional `Tso` stream. Requests to one destination, with
+/// the same `forward_to`, are answered in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AskTimestamps {
     /// To be named in the answer.
     pub id: CommandId,
-    /// Where to: the PD leader.
+    /// Where to: the PD leader, or a follower that passes it on.
     pub to: Destination,
+    /// The leader, where `to` is a follower. Metadata belong to a stream, so each `forward_to`
+    /// needs a stream of its own.
+    pub forward_to: Option<Arc<str>>,
     /// When nobody is interested any more.
     pub deadline: Instant,
     /// The cluster.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::pd::BreakerConfig;
+
 /// Which of TiKV's two APIs a core speaks. It decides how keys are written in PD's region bounds,
 /// and in which half of a keyspace they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +63,21 @@ pub struct Config {
     pub max_region_loads: usize,
     /// How many timestamps one request may ask for (10 000 in PD's client).
     pub max_timestamp_batch: u32,
+    /// How many requests for timestamps may be on their way: 1 is one at a time, a larger number n is
+    /// 2·n (PD's client's TSOClientRPCConcurrency: 1).
+    pub tso_concurrency: usize,
+    /// How old a low-resolution timestamp may be (client-go: 2 s). Adapts; zero counts as 1 ms.
+    pub low_resolution_interval: Duration,
+    /// A snapshot at a timestamp larger than any that PD has handed out is refused, for which PD is
+    /// asked if the timestamp is not known here. (In client-go this is off unless an application
+    /// turns it on; here it is on, because such a read breaks the promises of async commit.)
+    pub validate_read_timestamp: bool,
+    /// A leader of PD that cannot be reached is asked through a follower (off in client-go, too).
+    pub enable_forwarding: bool,
+    /// Followers of PD are asked about regions, too (off in client-go, too).
+    pub enable_follower_handle: bool,
+    /// When PD is left alone because it is overloaded (never, in client-go, too).
+    pub pd_breaker: BreakerConfig,
     /// How long a region is trusted without being used (600 s in client-go).
     pub region_ttl: Duration,
     /// A random part of this is added to `region_ttl` (60 s in client-go).
@@ -99,6 +116,12 @@ impl Config {
             pd_refresh_interval: Duration::from_secs(60),
             max_region_loads: 64,
             max_timestamp_batch: 10_000,
+            tso_concurrency: 1,
+            low_resolution_interval: Duration::from_secs(2),
+            validate_read_timestamp: true,
+            enable_forwarding: false,
+            enable_follower_handle: false,
+            pd_breaker: BreakerConfig::default(),
             region_ttl: Duration::from_secs(600),
             region_ttl_jitter: Duration::from_secs(60),
             txn_batch_size: 16 << 10,

@@ -12,6 +12,7 @@ use crate::id::{CommandId, OpId};
 use crate::keyspace::Tenancy;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
+use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::RegionCache;
 use crate::region::loader::Loader;
@@ -53,7 +54,8 @@ impl Core {
         let shared = Shared {
             codec: KeyCodec::new(config.mode),
             tenancy: Tenancy::new(&config.api),
-            pd: Pd::new(config.pd_endpoints.clone()),
+            pd: Pd::new(&config),
+            oracle: Oracle::new(config.low_resolution_interval, now),
             regions: RegionCache::new(config.region_ttl),
             config,
             seed,
@@ -132,7 +134,8 @@ impl Core {
             }
             CommandOwner::PdTask(task) => self.shared.pd_task_answer(task, response),
             CommandOwner::Discovery => self.shared.pd_discovery_answer(response),
-            CommandOwner::Tso => self.shared.tso_answer(response),
+            CommandOwner::PdLook => self.shared.pd_look_answer(response),
+            CommandOwner::Tso(flight) => self.shared.tso_answer(flight, response),
         }
         self.run();
     }
@@ -156,7 +159,9 @@ impl Core {
                 TimerTarget::Call(call) => self.shared.wake_call(call, CallWake::Timer),
                 TimerTarget::PdTask(task) => self.shared.pd_task_timer(task),
                 TimerTarget::Discovery => self.shared.pd_discovery_timer(),
-                TimerTarget::Tso => self.shared.tso_timer(),
+                TimerTarget::PdLook => self.shared.pd_look_timer(),
+                TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
+                TimerTarget::TsoRest => self.shared.tso_rest_timer(),
             }
             self.run();
         }

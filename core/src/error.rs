@@ -49,6 +49,16 @@ pub enum ErrorKind {
         /// Why.
         problem: KeyspaceProblem,
     },
+    /// The server does not know this call: it is older, or another kind of server.
+    Unsupported,
+    /// A snapshot was to be read at a timestamp that PD has not handed out yet: what can be seen at
+    /// it may still change.
+    FutureTimestamp {
+        /// The timestamp.
+        read: Timestamp,
+        /// The newest that PD has handed out.
+        current: Timestamp,
+    },
     /// The region could not be reached on any replica within the retry budget.
     RegionUnavailable,
     /// The store did not answer, or the connection to it failed, until the retry budget was spent.

@@ -293,7 +293,8 @@ impl<J: Job> Fanout<J> {
             | Wake::Timestamp(_)
             | Wake::Resolved(_)
             | Wake::PdReady
-            | Wake::Keyspace(_) => Progress::Nothing,
+            | Wake::Keyspace(_)
+            | Wake::Pd(_) => Progress::Nothing,
         }
     }
 

@@ -42,6 +42,7 @@ mod keyspace;
 mod keyspace_stories;
 mod op;
 mod operation;
+mod oracle;
 mod pd;
 #[cfg(test)]
 mod pd_stories;
@@ -56,6 +57,8 @@ mod time;
 mod timer;
 mod timestamp;
 mod tso;
+#[cfg(test)]
+mod tso_stories;
 pub mod txn;
 pub mod wire;
 
@@ -73,6 +76,7 @@ pub use crate::operation::{
     ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
     OpOptions, Operation, RawOperation, ReadOperation, Reply, ScanSpec, Value, next_key,
 };
+pub use crate::pd::BreakerConfig;
 pub use crate::stats::Stats;
 pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;

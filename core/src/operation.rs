@@ -126,6 +126,23 @@ pub enum Operation {
     Ready,
     /// A fresh timestamp from PD. Answered by [`Reply::Timestamp`].
     Timestamp,
+    /// A timestamp that PD handed out within the last
+    /// [`low_resolution_interval`](crate::Config::low_resolution_interval), most often without
+    /// asking. Answered by [`Reply::Timestamp`].
+    LowResolutionTimestamp,
+    /// About the timestamp that PD handed out so long ago. Answered by [`Reply::Timestamp`].
+    StaleTimestamp {
+        /// How long ago.
+        previous: Duration,
+    },
+    /// The smallest of the timestamps that PD's timestamp services have reached, where there are
+    /// several; a fresh one where there is one. Answered by [`Reply::Timestamp`].
+    MinTimestamp,
+    /// The external timestamp that is stored in PD. Answered by [`Reply::ExternalTimestamp`].
+    ExternalTimestamp,
+    /// Stores the external timestamp, which neither goes back nor ahead of PD's time. Answered by
+    /// [`Reply::Done`].
+    SetExternalTimestamp(Timestamp),
     /// An operation of the raw API, in one column family.
     Raw {
         /// What to do.
@@ -150,6 +167,25 @@ pub enum Operation {
         /// Every key that may be locked, the primary first.
         keys: Vec<Key>,
     },
+}
+
+impl Operation {
+    /// Whether it has to do with time alone, and with no key.
+    pub(crate) fn is_about_time(&self) -> bool {
+        match self {
+            Self::Timestamp
+            | Self::LowResolutionTimestamp
+            | Self::StaleTimestamp { .. }
+            | Self::MinTimestamp
+            | Self::ExternalTimestamp
+            | Self::SetExternalTimestamp(_) => true,
+            Self::Ready
+            | Self::Raw { .. }
+            | Self::Read { .. }
+            | Self::Commit(_)
+            | Self::Rollback { .. } => false,
+        }
+    }
 }
 
 /// An operation of the raw API. Raw operations are not transactional and see no transaction.
@@ -311,6 +347,8 @@ pub enum Reply {
     Pairs(Vec<KvPair>),
     /// A timestamp.
     Timestamp(Timestamp),
+    /// The external timestamp; `None` if none was ever stored.
+    ExternalTimestamp(Option<Timestamp>),
     /// How a commit ended.
     Commit(CommitOutcome),
 }

@@ -19,6 +19,7 @@ use crate::error::{Error, Failure};
 use crate::id::{CommandId, Handle, OpId, RegionVersion};
 use crate::keyspace::Tenancy;
 use crate::operation::KeyRange;
+use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::RegionCache;
 use crate::region::loader::Loader;
@@ -59,7 +60,10 @@ pub(crate) enum CommandOwner {
     Call(Handle),
     PdTask(Handle),
     Discovery,
-    Tso,
+    /// A look at a leader of PD that could not be reached.
+    PdLook,
+    /// A request for timestamps, by its number.
+    Tso(u64),
 }
 
 /// Who hears that a wait is over.
@@ -75,8 +79,12 @@ pub(crate) enum TimerTarget {
     PdTask(Handle),
     /// The search for PD's leader.
     Discovery,
-    /// The timestamp stream: its attempt or its pause.
-    Tso,
+    /// A look at a leader of PD that could not be reached.
+    PdLook,
+    /// A request for timestamps, by its number.
+    TsoFlight(u64),
+    /// A pause before timestamps are asked for again.
+    TsoRest,
 }
 
 /// What wakes an owner.
@@ -94,6 +102,8 @@ pub(crate) enum Wake {
     PdReady,
     /// The keyspace is known, or cannot be used.
     Keyspace(Result<(), Error>),
+    /// PD's answer to a question of this owner.
+    Pd(Result<Response, Error>),
     /// A pause is over.
     Pause,
 }
@@ -171,6 +181,7 @@ pub(crate) struct Shared {
     pub(crate) stores: StoreTable,
     pub(crate) pd: Pd,
     pub(crate) tso: Tso,
+    pub(crate) oracle: Oracle,
     pub(crate) resolver: Resolver,
     pub(crate) calls: Slab<RegionCall>,
     pub(crate) inflight: Slab<InFlight>,

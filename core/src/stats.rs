@@ -26,6 +26,14 @@ pub struct Stats {
     pub timestamp_batches: u64,
     /// Timestamps asked of PD.
     pub timestamps: u64,
+    /// The most timestamps that were asked for in one request.
+    pub largest_timestamp_batch: u64,
+    /// Answers with timestamps that were not larger than all before. Never handed out.
+    pub timestamp_regressions: u64,
+    /// Questions that a follower of PD could not answer, so that the leader was asked.
+    pub follower_misses: u64,
+    /// Questions that were put off because PD is overloaded.
+    pub breaker_refusals: u64,
     /// Locks of other transactions met.
     pub locks_met: u64,
     /// Inputs stamped earlier than the one before.

@@ -59,6 +59,19 @@ impl Timestamp {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.physical_ms().saturating_sub(earlier.physical_ms()))
     }
+
+    /// How long something that began at this timestamp, and lives for `ttl`, still lives at `now`,
+    /// by PD's clock: a lock, for example. Zero from the millisecond of its end on.
+    pub fn until_expired(self, ttl: Duration, now: Self) -> Duration {
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let end = self.physical_ms().saturating_add(ttl);
+        Duration::from_millis(end.saturating_sub(now.physical_ms()))
+    }
+
+    /// Whether something that began at this timestamp, and lives for `ttl`, is over at `now`.
+    pub fn is_expired(self, ttl: Duration, now: Self) -> bool {
+        self.until_expired(ttl, now).is_zero()
+    }
 }
 
 impl fmt::Debug for Timestamp {
@@ -92,6 +105,25 @@ mod tests {
         assert_eq!(Timestamp::compose(1, 1 << 18), None);
         assert_eq!(Timestamp::compose(0, 0), None);
         assert_eq!(Timestamp::from_version(0), None);
+    }
+
+    /// control-plane.md §12.2; cases TSO-01.
+    #[test]
+    fn a_lock_lives_until_its_start_and_its_ttl_have_passed() {
+        let ts = |physical| Timestamp::compose(physical, 9).unwrap();
+        for (start, ttl, now, left) in [
+            (100, 20, 100, 20),
+            (100, 20, 119, 1),
+            (100, 20, 120, 0),
+            (100, 20, 500, 0),
+            (100, 20, 90, 30),
+            (100, 0, 100, 0),
+        ] {
+            let ttl = Duration::from_millis(ttl);
+            assert_eq!(ts(start).until_expired(ttl, ts(now)), Duration::from_millis(left));
+            assert_eq!(ts(start).is_expired(ttl, ts(now)), left == 0, "{start} {now}");
+        }
+        assert!(!ts(100).is_expired(Duration::MAX, ts(1 << 45)), "no overflow");
     }
 
     /// peers.md D20: the largest version must survive the round trip.

@@ -1,65 +1,103 @@
 //! Timestamps (`control-plane.md` §14.3).
 //!
-//! One request at a time asks for as many timestamps as there are waiters; whoever arrives during a
-//! flight joins the next one. So batches grow by themselves with the load, and no timer waits for
-//! company.
+//! Whoever wants a timestamp stands in one line. A *flight* is one request for as many timestamps as
+//! stand there, up to 10 000; whoever arrives while as many flights are out as may be, one by default,
+//! joins the next. So batches grow by themselves with the load, and no timer waits for company.
 //!
 //! ```text
-//! Idle ─▶ Asking ─▶ Idle | Asking (more are waiting)
-//!           │
-//!           ▼ failure: the waiters go back to the head of the line
-//!         Resting ─▶ Asking
+//! line ─▶ flight ─▶ answered: each passenger has his own, in the order of the line
+//!  ▲        │
+//!  └────────┘ no answer: all flights on this way are given up at once, and their passengers go
+//!             back to the head of the line in their order
+//! line      Open ─▶ Resting ─▶ Open     the second failure in a row, and the next ones, pause
 //! ```
 //!
-//! A batch that PD hands out must lie wholly above every timestamp seen before the batch was asked
-//! for; one that does not is never given to anybody.
+//! With several flights out the line is shorter and the batches smaller. They are answered in order
+//! as long as they are on one stream; after a change of leader, or of the way to it, they are not.
+//!
+//! **Monotonic.** The timestamps of a flight must lie wholly above every timestamp that had been
+//! received before the flight left; one that does not is never given to anybody. (The largest known
+//! when the answer *arrives* would be the wrong measure: a flight that left later, to a new leader,
+//! may have been answered first, and both are right.) The reference takes its process down in this
+//! case; here the leader is doubted and asked again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::backoff::{Backoff, BackoffKind, budget};
-use crate::command::{AskTimestamps, Command, Destination, WakeReason};
+use crate::command::{AskTimestamps, Command, WakeReason};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::id::CommandId;
+use crate::oracle::Oracle;
+use crate::pd::{Route, Trouble};
 use crate::shared::{CommandOwner, InFlight, Owner, Shared, Tag, TimerTarget, Wake};
 use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::timestamp::Timestamp;
 use crate::wire::Response;
 
+/// The pause where PD is there and only has to agree on its leader (§14.3).
+const ELECTION: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Tso {
-    waiting: VecDeque<(Owner, Tag)>,
-    state: State,
+    line: VecDeque<Passenger>,
+    /// In the order in which they left.
+    flights: VecDeque<Flight>,
+    /// Nothing leaves before this.
+    resting: Option<TimerId>,
     backoff: Backoff,
     failures: u32,
+    departures: u64,
     /// Since when they wait for a leader.
     parked_since: Option<Instant>,
-    /// The newest timestamp received.
-    latest: Option<Timestamp>,
+    /// An empty list, kept for its memory.
+    spare: Vec<Passenger>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Passenger {
+    Waiter(Owner, Tag),
+    /// Nobody in particular: so that what is known stays fresh (`oracle.rs`).
+    Oracle,
+    /// Somebody who gave up on the way.
+    Nobody,
 }
 
 #[derive(Clone, Debug, Hash)]
-enum State {
-    Idle,
-    Asking { command: CommandId, timer: TimerId, count: u32, to: Destination, floor: u64 },
-    Resting { timer: TimerId },
+struct Flight {
+    number: u64,
+    command: CommandId,
+    timer: TimerId,
+    route: Route,
+    passengers: Vec<Passenger>,
+    /// The largest timestamp received before it left.
+    floor: u64,
+}
+
+/// How many flights may be out at once (§14.3: «token count = concurrency (1) or 2×concurrency (>1)»).
+const fn tokens(concurrency: usize) -> usize {
+    if concurrency <= 1 { 1 } else { 2 * concurrency }
 }
 
 impl Tso {
     pub(crate) fn new() -> Self {
         Self {
-            waiting: VecDeque::new(),
-            state: State::Idle,
+            line: VecDeque::new(),
+            flights: VecDeque::new(),
+            resting: None,
             backoff: Backoff::new(budget::TSO),
             failures: 0,
+            departures: 0,
             parked_since: None,
-            latest: None,
+            spare: Vec::new(),
         }
     }
 
-    /// Somebody waits.
-    pub(crate) fn is_wanted(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Somebody waits in line. (What keeps the oracle fresh can wait for the next use of it.)
+    pub(crate) fn is_wanted(&self, oracle: &Oracle) -> bool {
+        oracle.is_waited_for()
+            || self.line.iter().any(|passenger| matches!(passenger, Passenger::Waiter(..)))
     }
 }
 
@@ -67,109 +105,194 @@ impl Shared {
     /// Answered by [`Wake::Timestamp`] with a timestamp that PD hands out after this call: whatever
     /// was acknowledged to anybody before it is older.
     pub(crate) fn tso_ask(&mut self, owner: Owner, tag: Tag) {
-        self.tso.waiting.push_back((owner, tag));
+        self.tso.line.push_back(Passenger::Waiter(owner, tag));
         self.tso_flush();
+    }
+
+    /// Has the oracle told a newer timestamp.
+    pub(crate) fn tso_ask_for_oracle(&mut self) {
+        self.tso.line.push_back(Passenger::Oracle);
+        self.tso_flush();
+    }
+
+    /// Answered by [`Wake::Timestamp`] with the next timestamp that PD tells anybody: for those who
+    /// would take one that is a little older. They share one question.
+    pub(crate) fn tso_ask_for_any(&mut self, owner: Owner, tag: Tag) {
+        match self.oracle.wait(owner, tag) {
+            true => self.tso_ask_for_oracle(),
+            // One is in line, perhaps for long, and nobody has cared to look for a leader.
+            false => self.tso_flush(),
+        }
     }
 
     /// Forgets a waiter.
     pub(crate) fn tso_forget(&mut self, owner: Owner) {
-        // While a batch is under way its waiters are the first `count` in line and are counted.
-        let flying = match self.tso.state {
-            State::Asking { count, .. } => count as usize,
-            State::Idle | State::Resting { .. } => 0,
-        };
-        let mut index = 0;
-        self.tso.waiting.retain(|(waiter, _)| {
-            index += 1;
-            index <= flying || *waiter != owner
-        });
+        let is_theirs = |it: &Passenger| matches!(it, Passenger::Waiter(by, _) if *by == owner);
+        self.tso.line.retain(|passenger| !is_theirs(passenger));
+        self.oracle.forget(owner);
+        // The timestamps of a flight are counted: the seat stays, empty.
+        for flight in &mut self.tso.flights {
+            for seat in flight.passengers.iter_mut().filter(|seat| is_theirs(seat)) {
+                *seat = Passenger::Nobody;
+            }
+        }
     }
 
-    /// Asks, if somebody waits, nothing is under way and a leader is known.
+    /// Sends whoever waits on their way, if a flight may leave and a leader is known.
     pub(crate) fn tso_flush(&mut self) {
-        if self.tso.waiting.is_empty() || !matches!(self.tso.state, State::Idle) {
-            return;
+        while !self.tso.line.is_empty()
+            && self.tso.resting.is_none()
+            && self.tso.flights.len() < tokens(self.config.tso_concurrency)
+        {
+            self.pd_refresh_if_old();
+            let Some(route) = self.pd.route() else {
+                self.tso.parked_since.get_or_insert(self.now);
+                return self.pd_discover();
+            };
+            self.tso.parked_since = None;
+            self.tso_depart(route);
         }
-        self.pd_refresh_if_old();
-        let Some(leader) = self.pd.leader().cloned() else {
-            self.tso.parked_since.get_or_insert(self.now);
-            return self.pd_discover();
-        };
-        self.tso.parked_since = None;
-        let count = u32::try_from(self.tso.waiting.len())
-            .unwrap_or(u32::MAX)
-            .min(self.config.max_timestamp_batch);
-        let deadline = self.now + self.config.pd_timeout;
-        let to = Destination { address: leader, store: None };
-        let id = CommandId(self.inflight.insert(InFlight { owner: CommandOwner::Tso }));
-        let cluster_id = self.pd.cluster_id();
+    }
+
+    fn tso_depart(&mut self, route: Route) {
+        let most = self.config.max_timestamp_batch.max(1);
+        let count = u32::try_from(self.tso.line.len()).unwrap_or(u32::MAX).min(most);
+        let mut passengers = std::mem::take(&mut self.tso.spare);
+        passengers.extend(self.tso.line.drain(..count as usize));
+        let number = self.tso.departures;
+        self.tso.departures += 1;
         self.stats.commands += 1;
         self.stats.timestamp_batches += 1;
         self.stats.timestamps += u64::from(count);
-        let ask = AskTimestamps { id, to: to.clone(), deadline, cluster_id, count };
-        self.commands.push_back(Command::Timestamps(ask));
-        let timer = self.set_timer(deadline, WakeReason::AttemptTimeout, TimerTarget::Tso);
-        let floor = self.tso.latest.map_or(0, Timestamp::version);
-        self.tso.state = State::Asking { command: id, timer, count, to, floor };
+        self.stats.largest_timestamp_batch = self.stats.largest_timestamp_batch.max(count.into());
+        let deadline = self.now + self.config.pd_timeout;
+        let owner = CommandOwner::Tso(number);
+        let id = CommandId(self.inflight.insert(InFlight { owner }));
+        self.commands.push_back(Command::Timestamps(AskTimestamps {
+            id,
+            to: route.to.clone(),
+            forward_to: route.forward_to.clone(),
+            deadline,
+            cluster_id: self.pd.cluster_id(),
+            count,
+        }));
+        let target = TimerTarget::TsoFlight(number);
+        let timer = self.set_timer(deadline, WakeReason::AttemptTimeout, target);
+        let floor = self.oracle.latest().map_or(0, Timestamp::version);
+        let flight = Flight { number, command: id, timer, route, passengers, floor };
+        self.tso.flights.push_back(flight);
     }
 
-    pub(crate) fn tso_answer(&mut self, answer: Result<Response, Failure>) {
-        let State::Asking { timer, count, to, floor, .. } =
-            std::mem::replace(&mut self.tso.state, State::Idle)
-        else {
+    fn tso_position(&self, number: u64) -> Option<usize> {
+        self.tso.flights.iter().position(|flight| flight.number == number)
+    }
+
+    pub(crate) fn tso_answer(&mut self, number: u64, answer: Result<Response, Failure>) {
+        let Some(at) = self.tso_position(number) else {
             return;
         };
-        self.timers.cancel(timer);
+        let count = self.tso.flights[at].passengers.len();
         let batch = match answer {
-            Ok(Response::Timestamps(batch)) if batch.count == count => batch,
-            Ok(_) => return self.tso_failed(&to, "another answer than asked for".into()),
-            Err(failure) => return self.tso_failed(&to, failure.reason().to_string()),
+            Ok(Response::Timestamps(batch)) if batch.count as usize == count => batch,
+            Ok(_) => {
+                let text = "another answer than asked for";
+                return self.tso_failed(at, Trouble::LeaderMoved, text);
+            }
+            Err(failure) => {
+                let trouble = Trouble::of(&failure);
+                return self.tso_failed(at, trouble, &failure.reason().to_string());
+            }
         };
+        let floor = self.tso.flights[at].floor;
         let last = batch.last.version();
-        let first = last.saturating_sub(u64::from(count) - 1);
-        if first <= floor {
-            return self.tso_failed(&to, format!("timestamps went back from {floor} to {first}"));
+        let first = last.saturating_sub(count as u64 - 1);
+        if last >= i64::MAX as u64 {
+            // §12.4: nothing that PD hands out looks like this. Believed once, it would make every
+            // true timestamp after it one that goes back.
+            let text = format!("{last} is no timestamp");
+            return self.tso_failed(at, Trouble::LeaderMoved, &text);
         }
-        self.tso.latest = self.tso.latest.max(Some(batch.last));
+        if first <= floor {
+            self.stats.timestamp_regressions += 1;
+            let text = format!("timestamps went back from {floor} to {first}");
+            return self.tso_failed(at, Trouble::LeaderMoved, &text);
+        }
+        let Some(mut flight) = self.tso.flights.remove(at) else {
+            return;
+        };
+        self.timers.cancel(flight.timer);
+        self.oracle.learn(batch.last, self.now);
+        for (owner, tag) in self.oracle.take_waiting() {
+            self.wake(owner, tag, Wake::Timestamp(Ok(batch.last)));
+        }
         self.tso.failures = 0;
         self.tso.backoff = Backoff::new(budget::TSO);
-        for version in first..=last {
-            if let (Some((owner, tag)), Some(ts)) =
-                (self.tso.waiting.pop_front(), Timestamp::from_version(version))
-            {
-                self.wake(owner, tag, Wake::Timestamp(Ok(ts)));
+        for (version, passenger) in (first..=last).zip(flight.passengers.drain(..)) {
+            match passenger {
+                Passenger::Waiter(owner, tag) => {
+                    if let Some(ts) = Timestamp::from_version(version) {
+                        self.wake(owner, tag, Wake::Timestamp(Ok(ts)));
+                    }
+                }
+                Passenger::Oracle | Passenger::Nobody => {}
             }
         }
+        self.tso.spare = flight.passengers;
         self.tso_flush();
     }
 
-    pub(crate) fn tso_timer(&mut self) {
-        match std::mem::replace(&mut self.tso.state, State::Idle) {
-            State::Idle => {}
-            State::Resting { .. } => self.tso_flush(),
-            State::Asking { command, to, .. } => {
-                self.abort(command);
-                self.tso_failed(&to, "no answer in time".into());
-            }
+    pub(crate) fn tso_flight_timer(&mut self, number: u64) {
+        if let Some(at) = self.tso_position(number) {
+            self.tso_failed(at, Trouble::Unreachable, "no answer in time");
         }
     }
 
-    /// The first failure in a row asks again as soon as a leader is known, the next ones pause.
-    fn tso_failed(&mut self, to: &Destination, text: String) {
-        self.stats.failures += 1;
-        let error = Error::new(ErrorKind::PdUnavailable, format!("timestamps from {to}: {text}"));
-        self.pd_doubt_leader(&to.address, error.clone());
-        self.tso.failures += 1;
-        if self.tso.failures == 1 {
+    pub(crate) fn tso_rest_timer(&mut self) {
+        self.tso.resting = None;
+        self.tso_flush();
+    }
+
+    /// The flight at `at` brought nothing, and with it all others that took the same way: a stream
+    /// that broke, or is stuck, has nothing for them either. That is one failure, not many.
+    fn tso_failed(&mut self, at: usize, trouble: Trouble, text: &str) {
+        let route = self.tso.flights[at].route.clone();
+        let mut stranded = VecDeque::new();
+        for flight in std::mem::take(&mut self.tso.flights) {
+            if flight.route != route {
+                self.tso.flights.push_back(flight);
+                continue;
+            }
+            self.timers.cancel(flight.timer);
+            // The one that was answered is not in flight any more, which is what `abort` looks at.
+            self.abort(flight.command);
+            let still_here = |it: &Passenger| *it != Passenger::Nobody;
+            stranded.extend(flight.passengers.into_iter().filter(still_here));
+        }
+        let text = format!("timestamps from {}: {text}", route.to);
+        if trouble == Trouble::Refused {
+            let error = Error::new(ErrorKind::PdRefused, text);
+            self.tso_refuse(stranded, &error);
             return self.tso_flush();
         }
+        self.stats.failures += 1;
+        stranded.append(&mut self.tso.line);
+        self.tso.line = stranded;
+        let error = Error::new(ErrorKind::PdUnavailable, text);
+        if !self.pd_blame(&route, trouble, error.clone()) {
+            return self.tso_flush();
+        }
+        self.tso.failures += 1;
+        if self.tso.failures == 1 || self.tso.resting.is_some() {
+            return self.tso_flush();
+        }
+        let clamp = (trouble == Trouble::LeaderMoved).then_some(ELECTION);
         let draws = &mut self.draws;
-        match self.tso.backoff.next(BackoffKind::PdRpc, None, error, |bound| draws.below(bound)) {
+        match self.tso.backoff.next(BackoffKind::PdRpc, clamp, error, |bound| draws.below(bound)) {
             Ok(wait) => {
                 self.stats.backoffs += 1;
                 let at = self.now + wait;
-                let timer = self.set_timer(at, WakeReason::Backoff, TimerTarget::Tso);
-                self.tso.state = State::Resting { timer };
+                let timer = self.set_timer(at, WakeReason::Backoff, TimerTarget::TsoRest);
+                self.tso.resting = Some(timer);
             }
             Err(error) => self.tso_give_up(&error),
         }
@@ -187,8 +310,36 @@ impl Shared {
         self.tso.failures = 0;
         self.tso.backoff = Backoff::new(budget::TSO);
         self.tso.parked_since = None;
-        for (owner, tag) in std::mem::take(&mut self.tso.waiting) {
-            self.wake(owner, tag, Wake::Timestamp(Err(error.clone())));
+        let line = std::mem::take(&mut self.tso.line);
+        self.tso_refuse(line, error);
+    }
+
+    fn tso_refuse(&mut self, passengers: VecDeque<Passenger>, error: &Error) {
+        for passenger in passengers {
+            match passenger {
+                Passenger::Waiter(owner, tag) => {
+                    self.wake(owner, tag, Wake::Timestamp(Err(error.clone())));
+                }
+                Passenger::Oracle => {
+                    for (owner, tag) in self.oracle.not_refreshed() {
+                        self.wake(owner, tag, Wake::Timestamp(Err(error.clone())));
+                    }
+                }
+                Passenger::Nobody => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md §14.3.
+    #[test]
+    fn a_concurrency_of_one_is_one_request_and_more_is_twice_as_many() {
+        for (concurrency, expected) in [(0, 1), (1, 1), (2, 4), (5, 10)] {
+            assert_eq!(tokens(concurrency), expected);
         }
     }
 }

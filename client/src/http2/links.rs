@@ -10,7 +10,7 @@
 //! Nothing waits in `perform`: what comes while a connection is being opened queues, what comes
 //! while the link rests fails at once, certainly not sent; the core decides where else to go.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
@@ -62,7 +62,9 @@ pub(crate) struct Link<R: Runtime> {
     state: Mutex<State>,
     /// The store that was last addressed here; 0 for PD.
     store: AtomicU64,
-    timestamps: Mutex<Option<Arc<tso::Stream>>>,
+    /// The timestamp streams, by whom PD should pass their requests on to: metadata belong to a
+    /// stream.
+    timestamps: Mutex<BTreeMap<Option<Arc<str>>, Arc<tso::Stream>>>,
     /// Raised when the link is dropped: whoever is opening a connection for it stops.
     dropped: Arc<Signal>,
 }
@@ -93,6 +95,27 @@ pub(crate) struct Sender {
     authority: Authority,
 }
 
+/// What a request carries beside its message (`wire.md` §1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metadata<'a> {
+    /// A follower of PD should pass the request on to this address.
+    pub(crate) forward_to: Option<&'a str>,
+    /// A follower of PD may answer.
+    pub(crate) allow_follower: bool,
+}
+
+impl Metadata<'_> {
+    fn put_into(self, headers: &mut HeaderMap) {
+        // An address that is no header value was refused when it was parsed.
+        if let Some(Ok(host)) = self.forward_to.map(HeaderValue::from_str) {
+            headers.insert("pd-forwarded-host", host);
+        }
+        if self.allow_follower {
+            headers.insert("pd-allow-follower-handle", HeaderValue::from_static(""));
+        }
+    }
+}
+
 /// Counts the calls on a connection: each holds one while it is out.
 #[derive(Clone)]
 pub(crate) struct Busy(Arc<()>);
@@ -102,6 +125,7 @@ impl Sender {
         &self,
         path: &'static str,
         timeout: Option<HeaderValue>,
+        metadata: Metadata<'_>,
         body: Outgoing,
     ) -> Request<Outgoing> {
         static TE: HeaderValue = HeaderValue::from_static("trailers");
@@ -115,6 +139,7 @@ impl Sender {
         if let Some(timeout) = timeout {
             headers.insert("grpc-timeout", timeout);
         }
+        metadata.put_into(&mut headers);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(self.authority.clone());
@@ -144,7 +169,7 @@ impl<R: Runtime> Link<R> {
             name,
             state: Mutex::new(State::Idle),
             store: AtomicU64::new(0),
-            timestamps: Mutex::new(None),
+            timestamps: Mutex::default(),
             dropped: Arc::new(Signal::new()),
         })
     }
@@ -209,16 +234,16 @@ impl<R: Runtime> Link<R> {
             }
             Job::Timestamps(ask, flight) => {
                 let mut current = self.timestamps.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(stream) = &*current
+                if let Some(stream) = current.get(&ask.forward_to)
                     && stream.ask(&ask, &flight)
                 {
                     return None;
                 }
                 let stream = tso::Stream::new();
                 stream.ask(&ask, &flight);
-                *current = Some(stream.clone());
+                current.insert(ask.forward_to.clone(), stream.clone());
                 drop(current);
-                tso::start(&self.env, stream, sender, busy, inbox);
+                tso::start(&self.env, stream, sender, (busy, ask.forward_to), inbox);
                 None
             }
         }
@@ -299,10 +324,8 @@ impl<R: Runtime> Link<R> {
 impl<R: Runtime> Drop for Link<R> {
     fn drop(&mut self) {
         self.dropped.raise();
-        let stream = self.timestamps.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stream) = stream {
-            stream.stop();
-        }
+        let streams = self.timestamps.get_mut().unwrap_or_else(PoisonError::into_inner);
+        streams.values().for_each(|stream| stream.stop());
     }
 }
 

@@ -18,7 +18,7 @@ use prost::Message;
 use super::body::Outgoing;
 use super::calls::Flight;
 use super::grpc::{self, Deframer};
-use super::links::{Busy, Sender};
+use super::links::{Busy, Metadata, Sender};
 use super::unary::{check_head, check_trailers, malformed};
 use super::{Env, failure};
 use crate::runtime::Runtime;
@@ -41,6 +41,8 @@ struct Inner {
     /// What answers are due for, in the order asked.
     pending: VecDeque<Pending>,
     sender: Option<Waker>,
+    /// The task that reads answers, as soon as it has looked.
+    reader: Option<Waker>,
     over: bool,
 }
 
@@ -67,6 +69,14 @@ impl Stream {
         let mut inner = self.lock();
         if inner.over {
             return false;
+        }
+        // The reader sleeps on the stream and on the requests that it knew when it fell asleep. It has
+        // to hear of this one's end, too: PD may have fallen silent since, and then nothing else
+        // would ever wake it.
+        if let Some(reader) = &inner.reader
+            && flight.aborted.poll(&mut Context::from_waker(reader)).is_ready()
+        {
+            reader.wake_by_ref();
         }
         inner.pending.push_back(Pending { flight: flight.clone(), count: ask.count });
         inner.unsent.push_back((framed, flight.clone()));
@@ -107,7 +117,8 @@ impl Stream {
         if self.stop.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.reader = Some(cx.waker().clone());
         let mut waited_for = inner.pending.iter().map(|p| &p.flight.aborted);
         match waited_for.find_map(|aborted| aborted.poll(cx).is_pending().then_some(())) {
             Some(()) => Poll::Pending,
@@ -155,11 +166,12 @@ pub(crate) fn start<R: Runtime>(
     env: &Arc<Env<R>>,
     stream: Arc<Stream>,
     mut sender: Sender,
-    busy: Busy,
+    (busy, forward_to): (Busy, Option<Arc<str>>),
     inbox: &Inbox,
 ) {
     let body = Outgoing::Stream(stream.clone());
-    let response = sender.send(sender.request(Rpc::PdTso.path(), None, body));
+    let metadata = Metadata { forward_to: forward_to.as_deref(), ..Metadata::default() };
+    let response = sender.send(sender.request(Rpc::PdTso.path(), None, metadata, body));
     let env = env.clone();
     let inbox = inbox.clone();
     env.clone().runtime.spawn(async move {

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use anatase_core::wire::Response;
+use anatase_core::wire::{Head, Response};
 use anatase_core::{Call, Failure, GrpcStatus, Input};
 use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use super::body::{OneMessage, Outgoing};
 use super::calls::Flight;
 use super::grpc::{self, Deframer, Status};
-use super::links::{Busy, Sender};
+use super::links::{Busy, Metadata, Sender};
 use super::{Env, failure};
 use crate::runtime::Runtime;
 use crate::transport::Inbox;
@@ -31,6 +31,11 @@ pub(crate) fn start<R: Runtime>(
     inbox: &Inbox,
 ) -> Option<Input> {
     let rpc = call.request.rpc;
+    let (forward_to, allow_follower) = match &call.request.head {
+        Head::Pd { forward_to, allow_follower, .. } => (forward_to.clone(), *allow_follower),
+        Head::Store(_) | Head::None => (None, false),
+    };
+    let metadata = Metadata { forward_to: forward_to.as_deref(), allow_follower };
     let framed = match grpc::frame_request(call.request) {
         Ok(framed) => framed,
         Err(len) => {
@@ -42,7 +47,7 @@ pub(crate) fn start<R: Runtime>(
     let left = call.deadline.since(env.runtime.now());
     let timeout = grpc::timeout_header(left);
     let body = Outgoing::Message(OneMessage::new(flight.clone(), framed));
-    let request = sender.request(rpc.path(), Some(timeout), body);
+    let request = sender.request(rpc.path(), Some(timeout), metadata, body);
     let response = sender.send(request);
     let env = env.clone();
     let inbox = inbox.clone();

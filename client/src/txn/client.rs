@@ -112,6 +112,10 @@ impl<R> TransactionClient<R> {
     }
 
     /// The state of the store at `at`. Sends nothing.
+    ///
+    /// A read at a timestamp that PD has not handed out yet fails with
+    /// [`ErrorKind::FutureTimestamp`](crate::ErrorKind::FutureTimestamp); only [`Timestamp::MAX`],
+    /// which reads what is newest, is exempt.
     pub fn snapshot(&self, at: Timestamp) -> Snapshot {
         Snapshot::new(self.handle.clone(), at, self.timeout)
     }
@@ -119,6 +123,47 @@ impl<R> TransactionClient<R> {
     /// A fresh timestamp of PD: later than that of everything that has committed by now.
     pub fn current_timestamp(&self) -> Request<Timestamp> {
         Request::new(self.handle.clone(), Operation::Timestamp, self.timeout, kinds::TIMESTAMP)
+    }
+
+    /// A timestamp that PD handed out within the last two seconds (see
+    /// [`Config::with_low_resolution_interval`]), most often without asking it: what was committed
+    /// since is not seen at it.
+    pub fn low_resolution_timestamp(&self) -> Request<Timestamp> {
+        let operation = Operation::LowResolutionTimestamp;
+        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+    }
+
+    /// About the timestamp that PD handed out `previous` ago, most often without asking it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if there was no time yet so
+    /// long ago.
+    pub fn stale_timestamp(&self, previous: Duration) -> Request<Timestamp> {
+        let operation = Operation::StaleTimestamp { previous };
+        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+    }
+
+    /// The smallest of the timestamps that PD's timestamp services have reached; with a PD that has
+    /// only one, which is the rule, a fresh timestamp.
+    pub fn min_timestamp(&self) -> Request<Timestamp> {
+        let operation = Operation::MinTimestamp;
+        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+    }
+
+    /// The external timestamp: one that is kept in PD for whoever agrees on it. `None` if none was
+    /// ever set.
+    pub fn external_timestamp(&self) -> Request<Option<Timestamp>> {
+        let operation = Operation::ExternalTimestamp;
+        Request::new(self.handle.clone(), operation, self.timeout, kinds::EXTERNAL_TIMESTAMP)
+    }
+
+    /// Sets the external timestamp.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PdRefused`](crate::ErrorKind::PdRefused) if it would go back, or ahead of PD.
+    pub fn set_external_timestamp(&self, to: Timestamp) -> Request<()> {
+        let operation = Operation::SetExternalTimestamp(to);
+        Request::new(self.handle.clone(), operation, self.timeout, kinds::WRITE)
     }
 
     /// Closes the client, all its clones and transactions: reads that are under way end with

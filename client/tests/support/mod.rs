@@ -231,10 +231,20 @@ impl Bench {
     }
 
     pub fn timestamps(&mut self, address: &str, count: u32) -> CommandId {
+        self.timestamps_for(None, address, count)
+    }
+
+    pub fn timestamps_for(
+        &mut self,
+        forward_to: Option<&str>,
+        address: &str,
+        count: u32,
+    ) -> CommandId {
+        let forward_to = forward_to.map(Into::into);
         let id = self.id();
         let to = Destination { address: address.into(), store: None };
         let deadline = self.runtime.now() + Duration::from_secs(30);
-        let ask = AskTimestamps { id, to, deadline, cluster_id: 7, count };
+        let ask = AskTimestamps { id, to, forward_to, deadline, cluster_id: 7, count };
         self.perform(vec![Command::Timestamps(ask)]);
         id
     }

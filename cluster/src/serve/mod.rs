@@ -191,6 +191,17 @@ impl Server {
         Ok(())
     }
 
+    /// Cuts a PD member off from clients: its connections are reset, and new ones are refused, while
+    /// the other members still reach it, and it still leads if it did.
+    pub fn cut_off_pd_member(&self, member: usize) {
+        self.inner.stop(Who::Pd(member));
+    }
+
+    /// Lets clients reach a PD member again that was cut off.
+    pub async fn reconnect_pd_member(&self, member: usize) -> io::Result<()> {
+        self.restart(Who::Pd(member)).await
+    }
+
     /// Resets all connections to a store, which goes on serving.
     pub fn reset_store_connections(&self, store: StoreId) {
         if let Some((_, Some(endpoint))) = self.inner.endpoints().get(&Who::Store(store)) {

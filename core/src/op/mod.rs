@@ -4,6 +4,7 @@
 //! by its owner. It never sees a command or a timer: it asks its [`Cx`] for calls, timestamps,
 //! resolutions and pauses, each under a tag, and is woken with that tag.
 
+mod clock;
 pub(crate) mod commit;
 mod point;
 mod raw_batch;
@@ -22,7 +23,9 @@ use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, RawOperation, ReadOperation, Reply};
 use crate::region_call::Abandoned;
 use crate::shared::{Cx, Shared, Tag, Wake};
+use crate::timestamp::Timestamp;
 
+use clock::{Checking, Clock};
 use commit::Commit;
 use point::RawPoint;
 use raw_batch::RawBatch;
@@ -52,6 +55,10 @@ pub(crate) enum Op {
     Ready,
     /// Waiting for a timestamp.
     Timestamp,
+    /// Waiting for another kind of timestamp.
+    Clock(Clock),
+    /// A read that waits to be allowed.
+    Checking(Box<Checking>),
     RawPoint(RawPoint),
     RawBatch(Box<RawBatch>),
     Scan(Box<Scan>),
@@ -67,7 +74,7 @@ impl Op {
     /// Starts an operation.
     pub(crate) fn start(operation: Operation, cx: &mut Cx<'_>) -> Step {
         // Timestamps are the same in every keyspace.
-        if cx.shared.tenancy.is_settled() || operation == Operation::Timestamp {
+        if cx.shared.tenancy.is_settled() || operation.is_about_time() {
             return Self::begin(operation, cx);
         }
         cx.shared.await_keyspace(cx.owner, 0);
@@ -84,6 +91,11 @@ impl Op {
                 cx.timestamp(0);
                 Step::Next(Self::Timestamp)
             }
+            Operation::LowResolutionTimestamp
+            | Operation::StaleTimestamp { .. }
+            | Operation::MinTimestamp
+            | Operation::ExternalTimestamp
+            | Operation::SetExternalTimestamp(_) => Clock::start(operation, cx),
             Operation::Raw { op, cf } => match op {
                 RawOperation::Get { .. }
                 | RawOperation::Put { .. }
@@ -93,11 +105,7 @@ impl Op {
                 | RawOperation::BatchDelete { .. } => RawBatch::start(op, cf, cx),
                 RawOperation::Scan(spec) => Scan::start_raw(spec, cf, cx),
             },
-            Operation::Read { op, at } => match op {
-                ReadOperation::Get { key } => SnapshotGet::start(key, at, cx),
-                ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, at, cx),
-                ReadOperation::Scan(spec) => Scan::start_snapshot(spec, at, cx),
-            },
+            Operation::Read { op, at } => Checking::start(op, at, cx),
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
         }
@@ -119,6 +127,8 @@ impl Op {
                 Wake::Timestamp(result) => Step::Done(result.map(Reply::Timestamp)),
                 _ => Step::Next(self),
             },
+            Self::Clock(machine) => machine.wake(wake, cx),
+            Self::Checking(machine) => machine.wake(wake, cx),
             Self::RawPoint(machine) => machine.wake(wake),
             Self::RawBatch(machine) => machine.wake(tag, wake, cx),
             Self::Scan(machine) => machine.wake(tag, wake, cx),
@@ -150,6 +160,8 @@ impl Op {
                 cx.shared.tso_forget(owner);
                 stopped(Step::Done(Err(why.error(None, cx.shared))))
             }
+            Self::Clock(machine) => stopped(machine.stop(why, cx)),
+            Self::Checking(machine) => stopped(machine.stop(why, cx)),
             Self::RawPoint(machine) => stopped(machine.stop(why, cx)),
             Self::RawBatch(machine) => stopped(machine.stop(why, cx)),
             Self::Scan(machine) => stopped(machine.stop(why, cx)),
@@ -158,6 +170,14 @@ impl Op {
             Self::Commit(machine) => machine.stop(why, cx),
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
         }
+    }
+}
+
+fn start_read(op: ReadOperation, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+    match op {
+        ReadOperation::Get { key } => SnapshotGet::start(key, at, cx),
+        ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, at, cx),
+        ReadOperation::Scan(spec) => Scan::start_snapshot(spec, at, cx),
     }
 }
 

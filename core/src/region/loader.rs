@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind};
 use crate::id::{Handle, RegionVersion};
 use crate::operation::{Key, next_key};
+use crate::pd::From;
 use crate::region::{Inserted, NewRegion};
 use crate::shared::{Shared, Waiter};
 use crate::slab::Slab;
@@ -163,7 +164,7 @@ impl Shared {
             };
             let query = load.query();
             self.loader.asking += 1;
-            self.pd_ask_region(handle, query);
+            self.pd_ask_region(handle, query, From::AnyMember);
         }
     }
 
@@ -198,10 +199,11 @@ impl Shared {
         }
         if seek == Seek::Before {
             if anchor.is_empty() && !range.end.is_empty() {
-                return self.pd_ask_region(handle, RegionQuery::Containing(range.end));
+                let query = RegionQuery::Containing(range.end);
+                return self.pd_ask_region(handle, query, From::Leader);
             }
             if !anchor.is_empty() && range.start == anchor {
-                return self.pd_ask_region(handle, RegionQuery::Previous(anchor));
+                return self.pd_ask_region(handle, RegionQuery::Previous(anchor), From::Leader);
             }
         }
         if self.cached(&anchor, seek).is_some() {
@@ -231,11 +233,11 @@ impl Shared {
         self.ask_again(handle);
     }
 
-    /// The same question in another way.
+    /// The same question in another way, and to PD's leader: a follower may have answered first.
     pub(crate) fn ask_again(&mut self, handle: Handle) {
         if let Some(load) = self.loader.loads.get(handle) {
             let query = load.query();
-            self.pd_ask_region(handle, query);
+            self.pd_ask_region(handle, query, From::Leader);
         }
     }
 

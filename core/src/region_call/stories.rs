@@ -431,7 +431,7 @@ fn row_15_store_not_match() {
         > 2 PD PdGetRegion b
         $ 2 ok
         > 3 PD PdGetStore 1
-        $ 3 value x
+        $ 3 ok
         > 4 store 1 RawGet b | region 1 retry
         ",
     );

@@ -336,8 +336,7 @@ impl Inquiry {
 
 /// What is left of a lock's time to live.
 fn left(start_ts: Timestamp, ttl_ms: u64, now: Timestamp) -> Duration {
-    let until = start_ts.physical_ms().saturating_add(ttl_ms);
-    Duration::from_millis(until.saturating_sub(now.physical_ms()))
+    start_ts.until_expired(Duration::from_millis(ttl_ms), now)
 }
 
 /// The spec of a write on behalf of another transaction.

@@ -6,7 +6,7 @@ use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
 
 use crate::wire::{Head, Request};
-use crate::{Call, CommitOutcome, Error, Reply, Timestamp};
+use crate::{Call, CommitOutcome, Destination, Error, Reply, Timestamp};
 
 pub(super) fn text(bytes: &Bytes) -> String {
     if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
@@ -36,6 +36,22 @@ pub(super) fn ts(version: u64) -> String {
     }
 }
 
+/// `PD`, `PD 2`, `PD 2 for 1` (forwarding), `PD 2 itself` (a follower may answer).
+pub(super) fn pd(to: &Destination, forward_to: Option<&str>, itself: bool) -> String {
+    let name = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
+    let mut place = match name(&to.address).as_str() {
+        "1" => "PD".to_owned(),
+        other => format!("PD {other}"),
+    };
+    if let Some(leader) = forward_to {
+        place += &format!(" for {}", name(leader));
+    }
+    if itself {
+        place += " itself";
+    }
+    place
+}
+
 pub(super) fn call(call: &Call) -> String {
     let request = &call.request;
     let place = match &request.head {
@@ -60,7 +76,10 @@ pub(super) fn call(call: &Call) -> String {
             }
             return format!("store {store} {}{place}", body(request));
         }
-        Head::Pd { .. } | Head::None => "PD",
+        Head::Pd { forward_to, allow_follower, .. } => {
+            pd(&call.to, forward_to.as_deref(), *allow_follower)
+        }
+        Head::None => pd(&call.to, None, false),
     };
     format!("{place} {}", body(request))
 }
@@ -145,6 +164,9 @@ fn body(request: &Request) -> String {
             format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
         }
         Rpc::LoadKeyspace => m::<LoadKeyspaceRequest>(request).name,
+        Rpc::PdSetExternalTimestamp => {
+            ts(m::<pdpb::SetExternalTimestampRequest>(request).timestamp)
+        }
         Rpc::PdGetStore => m::<pdpb::GetStoreRequest>(request).store_id.to_string(),
         _ => String::new(),
     };
@@ -189,6 +211,7 @@ pub(super) fn reply(reply: &Reply) -> String {
             format!("pairs{}", pairs.iter().map(pair).collect::<String>())
         }
         Reply::Timestamp(at) => ts(at.version()),
+        Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
         Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
         Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
         Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),

@@ -12,27 +12,25 @@
 //! = value x                                   the operation ends
 //! ```
 //!
-//! PD is played by the harness, from a list of regions; every region has three replicas, on the
+//! PD is played by the harness (`pd.rs`), from a list of regions; every region has three replicas, on the
 //! stores 1, 2 and 3, and its peer on store *s* is number *10·region + s*. `$ wait` lets time run to
 //! the next wake-up. Other inputs are listed in `script.rs`.
 
 mod answers;
 mod describe;
+mod pd;
 mod script;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anatase_proto::keyspacepb::{
-    self, KeyspaceMeta, KeyspaceState, LoadKeyspaceRequest, LoadKeyspaceResponse,
-};
-use anatase_proto::rpc::Rpc;
-use anatase_proto::{metapb, pdpb};
+use anatase_proto::keyspacepb::KeyspaceState;
+use anatase_proto::metapb;
 
 use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
     Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus,
-    Instant, KeyMode, OpId, OpOptions, Operation, Timestamp, wire,
+    Instant, KeyMode, OpId, OpOptions, Operation, wire,
 };
 
 /// Plays `text` and fails on the first difference.
@@ -47,9 +45,8 @@ pub(crate) fn story(mode: KeyMode, regions: &str, text: &str) {
 #[track_caller]
 pub(crate) fn story_in(keyspace: &str, mode: KeyMode, regions: &str, text: &str) {
     let mut story = Story::new(mode, regions);
-    let mut config = Config::new(vec!["pd:1".into()], mode);
-    config.api = Api::V2 { keyspace: keyspace.into() };
-    story.core = Core::new(config, 7, story.now);
+    story.config.api = Api::V2 { keyspace: keyspace.into() };
+    story.core = Core::new(story.config.clone(), 7, story.now);
     if let Some(prefix) = keyspace_of(keyspace).and_then(|(id, _)| Prefix::new(mode, id)) {
         story.codec = KeyCodec::Keyspace(prefix);
     }
@@ -81,9 +78,9 @@ fn play(mut story: Story, text: &str) {
 
 pub(crate) struct Story {
     pub(crate) core: Core,
+    pub(crate) config: Config,
     pub(crate) now: Instant,
     pub(crate) regions: Vec<RegionSpec>,
-    mode: KeyMode,
     codec: KeyCodec,
     /// The physical part of PD's next timestamp; the start of a story is at 1 s.
     pub(crate) physical_ms: u64,
@@ -97,6 +94,11 @@ pub(crate) struct Story {
     next: u32,
     ops: BTreeMap<OpId, u32>,
     next_op: u32,
+    /// PD's members, `pd:1` and so on, and which of them leads.
+    pub(crate) members: u64,
+    pub(crate) pd_leader: u64,
+    /// The regions as a PD knows them that is out of date.
+    pub(crate) lagging: Option<Vec<RegionSpec>>,
     /// PD answers nothing by itself.
     pub(crate) pd_is_silent: bool,
     /// PD answers everything but timestamps by itself.
@@ -160,12 +162,14 @@ fn parse_regions(text: &str) -> Vec<RegionSpec> {
 impl Story {
     pub(crate) fn new(mode: KeyMode, regions: &str) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
-        let config = Config::new(vec!["pd:1".into()], mode);
+        let mut config = Config::new(vec!["pd:1".into()], mode);
+        // Stories name timestamps as they like; `set validate` has them checked.
+        config.validate_read_timestamp = false;
         Self {
+            config: config.clone(),
             core: Core::new(config, 7, now),
             now,
             regions: parse_regions(regions),
-            mode,
             codec: KeyCodec::new(mode),
             physical_ms: 1_000,
             logical: 0,
@@ -177,6 +181,9 @@ impl Story {
             next: 1,
             ops: BTreeMap::new(),
             next_op: 1,
+            members: 1,
+            pd_leader: 1,
+            lagging: None,
             pd_is_silent: false,
             tso_is_silent: false,
         }
@@ -184,9 +191,8 @@ impl Story {
 
     /// Begins anew with another page size.
     pub(crate) fn set_page(&mut self, pairs: u32) {
-        let mut config = Config::new(vec!["pd:1".into()], self.mode);
-        config.scan_batch_size = pairs;
-        self.core = Core::new(config, 7, self.now);
+        self.config.scan_batch_size = pairs;
+        self.core = Core::new(self.config.clone(), 7, self.now);
     }
 
     fn whole(&self) -> String {
@@ -247,7 +253,8 @@ impl Story {
                     Command::Timestamps(ask) => {
                         if self.pd_is_silent || self.tso_is_silent {
                             let number = self.name(ask.id);
-                            self.tell(format!("> {number} PD Tso {}", ask.count));
+                            let place = describe::pd(&ask.to, ask.forward_to.as_deref(), false);
+                            self.tell(format!("> {number} {place} Tso {}", ask.count));
                             self.asks.insert(number, ask);
                         } else {
                             let batch = self.hand_out(ask.count);
@@ -289,101 +296,6 @@ impl Story {
         self.next += 1;
         self.ids.insert(id, number);
         number
-    }
-
-    pub(crate) fn hand_out(&mut self, count: u32) -> wire::Response {
-        self.logical += u64::from(count);
-        let last = Timestamp::compose(self.physical_ms, self.logical).expect("a timestamp");
-        wire::Response::Timestamps(wire::TimestampBatch { last, count })
-    }
-
-    fn region_answer(&self, region: Option<&RegionSpec>) -> pdpb::GetRegionResponse {
-        pdpb::GetRegionResponse {
-            header: Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() }),
-            region: region.map(|region| region.to_proto(self.codec)),
-            leader: region.map(|region| region.peer(region.leader)),
-            ..Default::default()
-        }
-    }
-
-    fn play_pd(&self, call: &Call) -> Result<wire::Response, Failure> {
-        let header = Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() });
-        let contains = |key: &[u8], region: &&RegionSpec| {
-            let region = region.to_proto(self.codec);
-            region.start_key <= key && (region.end_key.is_empty() || key < region.end_key)
-        };
-        let find = |key: &[u8]| self.regions.iter().find(|region| contains(key, region));
-        Ok(match call.request.rpc {
-            Rpc::PdGetMembers => {
-                let leader =
-                    pdpb::Member { client_urls: vec!["http://pd:1".into()], ..Default::default() };
-                wire::Response::GetMembers(
-                    pdpb::GetMembersResponse {
-                        header,
-                        members: vec![leader.clone()],
-                        leader: Some(leader.into()),
-                        ..Default::default()
-                    }
-                    .into(),
-                )
-            }
-            Rpc::PdGetRegion => {
-                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
-                wire::Response::GetRegion(self.region_answer(find(&request.region_key)).into())
-            }
-            Rpc::PdBatchScanRegions => {
-                let request: pdpb::BatchScanRegionsRequest =
-                    call.request.message().expect("a request");
-                let wanted = request.ranges.first().expect("a range");
-                let regions = self
-                    .regions
-                    .iter()
-                    .filter(|region| {
-                        let proto = region.to_proto(self.codec);
-                        (proto.end_key.is_empty() || proto.end_key > wanted.start_key)
-                            && proto.start_key < wanted.end_key
-                    })
-                    .map(|region| pdpb::Region {
-                        region: Some(region.to_proto(self.codec)),
-                        leader: Some(region.peer(region.leader)),
-                        ..Default::default()
-                    })
-                    .collect();
-                let answer = pdpb::BatchScanRegionsResponse { header, regions };
-                wire::Response::BatchScanRegions(answer.into())
-            }
-            Rpc::PdGetPrevRegion => {
-                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
-                let here = find(&request.region_key);
-                let previous = here.and_then(|here| {
-                    self.regions
-                        .iter()
-                        .find(|region| region.end == here.start && !region.end.is_empty())
-                });
-                wire::Response::GetPrevRegion(self.region_answer(previous).into())
-            }
-            Rpc::PdGetStore => {
-                let request: pdpb::GetStoreRequest = call.request.message().expect("a request");
-                let store = metapb::Store {
-                    id: request.store_id,
-                    address: format!("store{}:1", request.store_id),
-                    ..Default::default()
-                };
-                let store = Some(store);
-                wire::Response::GetStore(pdpb::GetStoreResponse { header, store }.into())
-            }
-            Rpc::LoadKeyspace => {
-                let request: LoadKeyspaceRequest = call.request.message().expect("a request");
-                let keyspace = keyspace_of(&request.name).map(|(id, state)| KeyspaceMeta {
-                    name: request.name,
-                    state: state.into(),
-                    keyspace: Some(keyspacepb::keyspace_meta::Keyspace::Id(id)),
-                    ..Default::default()
-                });
-                wire::Response::LoadKeyspace(LoadKeyspaceResponse { header, keyspace }.into())
-            }
-            other => panic!("PD is not asked {other:?}"),
-        })
     }
 }
 

@@ -12,6 +12,11 @@
 //! | `wait`, `pass MS` | time goes on |
 //! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
 //! | `cancel N`, `close`, `link_down STORE` | |
+//! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
+//! | `set NAME [VALUE]` | a setting, before anything else |
+//! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
+//! | `many N tso` | N operations at once |
+//! | `stats NAME…` | numbers |
 //! | `silence pd`, `silence tso`, `speak` | PD answers by itself, or does not |
 
 use std::time::Duration;
@@ -20,7 +25,7 @@ use super::answers::{self, bytes, version};
 use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
-    ColumnFamily, CommitPlan, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
+    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
     RawOperation, ReadOperation, ScanSpec, StoreId, Timestamp,
 };
 
@@ -58,6 +63,17 @@ impl Story {
                 let idle = self.core.is_idle();
                 self.tell(format!("~ {idle}"));
             }
+            "set" => self.set(&words),
+            "members" => self.members = words[0].parse().expect("a number"),
+            "pd_leader" => self.pd_leader = words[0].parse().expect("a member"),
+            "pd_lags" => self.lagging = Some(self.regions.clone()),
+            "pd_catches_up" => self.lagging = None,
+            "many" => {
+                for _ in 0..words[0].parse().expect("how many") {
+                    self.submit(operation(words[1], &words[2..]), Duration::from_secs(60));
+                }
+            }
+            "stats" => self.tell_stats(&words),
             "link_down" => {
                 let store = StoreId(words[0].parse().expect("a store"));
                 self.core.handle_notice(self.now, Notice::LinkDown { store });
@@ -80,6 +96,7 @@ impl Story {
         if let Some(ask) = self.asks.get(&number).cloned() {
             let answer = match failure(word, rest) {
                 Some(failure) => Err(failure),
+                None if word.starts_with('@') => Ok(self.hand_out_up_to(word, ask.count)),
                 None => Ok(self.hand_out(ask.count)),
             };
             return self.answer(ask.id, answer);
@@ -89,13 +106,52 @@ impl Story {
         };
         let answer = match failure(word, rest) {
             Some(failure) => Err(failure),
-            None if call.to.store.is_none() => self.play_pd(&call),
+            None if call.to.store.is_none() => Ok(self.pd_says(&call, word, rest)),
             None => Ok(answers::answer(self, &call, word, rest).expect("words for an answer")),
         };
         if let Ok(Response::Timestamps(_)) = answer {
             panic!("only the timestamp stream hands these out");
         }
         self.answer(call.id, answer);
+    }
+
+    /// `set NAME [VALUE]`, before anything else: the core is made anew.
+    fn set(&mut self, words: &[&str]) {
+        assert!(self.next_op == 1 && self.next == 1, "settings come first");
+        let value = || words[1].parse().expect("a number");
+        match words[0] {
+            "forwarding" => self.config.enable_forwarding = true,
+            "followers" => self.config.enable_follower_handle = true,
+            "validate" => self.config.validate_read_timestamp = true,
+            "concurrency" => self.config.tso_concurrency = value() as usize,
+            "batch" => self.config.max_timestamp_batch = value(),
+            "breaker" => self.config.pd_breaker.error_percent = value(),
+            other => panic!("no such setting: {other}"),
+        }
+        self.config.pd_breaker.min_qps = 0;
+        self.core = Core::new(self.config.clone(), 7, self.now);
+    }
+
+    fn tell_stats(&mut self, words: &[&str]) {
+        let stats = self.core.stats();
+        let numbers: Vec<String> = words
+            .iter()
+            .map(|word| {
+                let number = match *word {
+                    "stray" => stats.stray_responses,
+                    "batches" => stats.timestamp_batches,
+                    "timestamps" => stats.timestamps,
+                    "largest" => stats.largest_timestamp_batch,
+                    "regressions" => stats.timestamp_regressions,
+                    "failures" => stats.failures,
+                    "misses" => stats.follower_misses,
+                    "refusals" => stats.breaker_refusals,
+                    other => panic!("no such number: {other}"),
+                };
+                format!("{word} {number}")
+            })
+            .collect();
+        self.tell(format!("~ {}", numbers.join(", ")));
     }
 
     /// `split ID at KEY as NEW`: the left half keeps the id.
@@ -178,6 +234,14 @@ fn operation(word: &str, words: &[&str]) -> Operation {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
         "tso" => Operation::Timestamp,
+        "low" => Operation::LowResolutionTimestamp,
+        "stale" => {
+            let ms = words[0].parse().expect("milliseconds");
+            Operation::StaleTimestamp { previous: Duration::from_millis(ms) }
+        }
+        "min" => Operation::MinTimestamp,
+        "external" => Operation::ExternalTimestamp,
+        "set_external" => Operation::SetExternalTimestamp(timestamp(words[0])),
         "ready" => Operation::Ready,
         other => panic!("no such input: {other}"),
     }

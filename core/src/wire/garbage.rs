@@ -80,6 +80,9 @@ fn read(response: &Response) -> usize {
         // An empty one says that there is no such keyspace.
         reply::keyspace(response.clone(), &"".into())
             .map_or_else(|error| *error.kind() != ErrorKind::Protocol, |_| true),
+        reply::min_timestamp(response.clone()).is_ok(),
+        reply::external_timestamp(response.clone()).is_ok(),
+        reply::set_external_timestamp(response.clone()).is_ok(),
     ];
     answers.into_iter().filter(|understood| *understood).count()
 }

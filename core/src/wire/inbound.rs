@@ -163,6 +163,9 @@ impl Response {
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
             | Self::LoadKeyspace(_)
+            | Self::GetMinTs(_)
+            | Self::GetExternalTimestamp(_)
+            | Self::SetExternalTimestamp(_)
             | Self::Timestamps(_) => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use anatase_proto::{keyspacepb, pdpb};
 use crate::codec::MAX_KEYSPACE;
 use crate::error::{Error, ErrorKind, KeyspaceProblem};
 use crate::id::Peer;
+use crate::timestamp::Timestamp;
 use crate::wire::key_error::impossible;
 use crate::wire::region_error::{RegionInfo, peer};
 use crate::wire::reply::another;
@@ -190,6 +191,59 @@ pub(crate) fn keyspace(response: Response, name: &Arc<str>) -> Result<Keyspace, 
         // The default keyspace's number is 0. In a `oneof` also a 0 is written, so this is no keyspace.
         None => unusable(KeyspaceProblem::Unsupported),
     }
+}
+
+/// Whether an answer to a question for regions has any: a follower of PD may not know yet what its
+/// leader knows.
+pub(crate) fn knows_region(response: &Response) -> bool {
+    let is_well = |header: Option<&pdpb::ResponseHeader>| refusal(header).is_none();
+    match response {
+        Response::GetRegion(message) | Response::GetPrevRegion(message) => {
+            is_well(message.header.as_ref()) && message.region.is_some()
+        }
+        Response::ScanRegions(message) => {
+            is_well(message.header.as_ref()) && !message.regions.is_empty()
+        }
+        Response::BatchScanRegions(message) => {
+            is_well(message.header.as_ref()) && !message.regions.is_empty()
+        }
+        _ => false,
+    }
+}
+
+/// Answers `GetMinTS`; `None` if PD has nothing to say about it.
+pub(crate) fn min_timestamp(response: Response) -> Result<Option<Timestamp>, Error> {
+    let Response::GetMinTs(message) = response else {
+        return Err(another("GetMinTS"));
+    };
+    check(message.header.as_ref())?;
+    let Some(pdpb::Timestamp { physical, logical, .. }) = message.timestamp else {
+        return Ok(None);
+    };
+    match (u64::try_from(physical), u64::try_from(logical)) {
+        (Ok(0), Ok(0)) => Ok(None),
+        (Ok(physical), Ok(logical)) => Timestamp::compose(physical, logical)
+            .map(Some)
+            .ok_or_else(|| impossible("a smallest timestamp out of range")),
+        (Err(_), _) | (_, Err(_)) => Err(impossible("a smallest timestamp below zero")),
+    }
+}
+
+/// Answers `GetExternalTimestamp`; `None` if none was ever set.
+pub(crate) fn external_timestamp(response: Response) -> Result<Option<Timestamp>, Error> {
+    let Response::GetExternalTimestamp(message) = response else {
+        return Err(another("GetExternalTimestamp"));
+    };
+    check(message.header.as_ref())?;
+    Ok(Timestamp::from_version(message.timestamp))
+}
+
+/// Answers `SetExternalTimestamp`.
+pub(crate) fn set_external_timestamp(response: Response) -> Result<(), Error> {
+    let Response::SetExternalTimestamp(message) = response else {
+        return Err(another("SetExternalTimestamp"));
+    };
+    check(message.header.as_ref())
 }
 
 fn check(header: Option<&pdpb::ResponseHeader>) -> Result<(), Error> {
@@ -415,6 +469,62 @@ mod tests {
             error.to_string(),
             "keyspace \"tenant\" cannot be used: PD knows none of this name"
         );
+    }
+
+    /// wire.md §7.4, control-plane.md §12.5.
+    #[test]
+    fn other_timestamps_are_read_field_by_field() {
+        let min = |timestamp| {
+            let message = pdpb::GetMinTsResponse { timestamp, ..Default::default() };
+            let answer = min_timestamp(Response::GetMinTs(message.into()));
+            answer.map_err(|error| error.kind().clone())
+        };
+        let told =
+            |physical, logical| Some(pdpb::Timestamp { physical, logical, ..Default::default() });
+        assert_eq!(min(None), Ok(None));
+        assert_eq!(min(told(0, 0)), Ok(None));
+        assert_eq!(min(told(10, 7)), Ok(Timestamp::compose(10, 7)));
+        for (physical, logical) in [(-1, 0), (0, -1), (1 << 46, 0), (1, 1 << 18)] {
+            assert_eq!(min(told(physical, logical)), Err(ErrorKind::Protocol), "{physical}");
+        }
+        let external = |timestamp, header| {
+            let message = pdpb::GetExternalTimestampResponse { timestamp, header };
+            let answer = external_timestamp(Response::GetExternalTimestamp(message.into()));
+            answer.map_err(|error| error.kind().clone())
+        };
+        assert_eq!(external(0, None), Ok(None));
+        assert_eq!(external(7, None), Ok(Timestamp::from_version(7)));
+        assert_eq!(external(7, says_no(1, "why")), Err(ErrorKind::PdRefused));
+        let message = pdpb::SetExternalTimestampResponse {
+            header: says_no(pdpb::ErrorType::InvalidValue.into(), "not back"),
+        };
+        let error = set_external_timestamp(Response::SetExternalTimestamp(message.into()));
+        assert!(error.unwrap_err().message().contains("not back"));
+    }
+
+    /// wire.md §7.2: what sends a question from a follower to the leader.
+    #[test]
+    fn a_follower_knows_a_region_or_it_does_not() {
+        let found = pdpb::GetRegionResponse { region: Some(proto_region()), ..Default::default() };
+        let refused = pdpb::GetRegionResponse {
+            header: says_no(pdpb::ErrorType::RegionNotFound.into(), ""),
+            ..found.clone()
+        };
+        let scan = |regions| pdpb::ScanRegionsResponse { regions, ..Default::default() };
+        let batch = |regions| pdpb::BatchScanRegionsResponse { regions, ..Default::default() };
+        for (response, knows) in [
+            (Response::GetRegion(found.clone().into()), true),
+            (Response::GetPrevRegion(found.into()), true),
+            (Response::GetRegion(refused.into()), false),
+            (Response::GetRegion(Default::default()), false),
+            (Response::ScanRegions(scan(vec![pdpb::Region::default()]).into()), true),
+            (Response::ScanRegions(scan(vec![]).into()), false),
+            (Response::BatchScanRegions(batch(vec![pdpb::Region::default()]).into()), true),
+            (Response::BatchScanRegions(batch(vec![]).into()), false),
+            (Response::GetStore(Default::default()), false),
+        ] {
+            assert_eq!(knows_region(&response), knows, "{response:?}");
+        }
     }
 
     /// control-plane.md §5.1: which stores are gone.

@@ -18,7 +18,8 @@ use crate::wire::key_error::{self, KeyError};
 
 pub(crate) use crate::wire::key_error::{Lock, impossible};
 pub(crate) use crate::wire::pd_reply::{
-    LoadedRegion, Members, keyspace, members, regions, store_address,
+    LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
+    regions, set_external_timestamp, store_address,
 };
 
 /// Answers `KvGet`.
@@ -128,6 +129,9 @@ impl Response {
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
             | Self::LoadKeyspace(_)
+            | Self::GetMinTs(_)
+            | Self::GetExternalTimestamp(_)
+            | Self::SetExternalTimestamp(_)
             | Self::Timestamps(_) => None,
         }
     }

@@ -35,6 +35,12 @@ pub enum Head {
     Pd {
         /// The cluster; 0 asks PD not to check.
         cluster_id: u64,
+        /// Not in the message but beside it, as gRPC metadata `pd-forwarded-host`: whoever is
+        /// addressed should pass the request on to the leader, which is there and cannot be reached
+        /// from here.
+        forward_to: Option<Arc<str>>,
+        /// The same, `pd-allow-follower-handle`: a follower may answer by itself.
+        allow_follower: bool,
     },
     /// Nothing.
     None,
@@ -140,7 +146,9 @@ impl Head {
     fn encoded_len(&self) -> usize {
         match self {
             Self::Store(context) => encoding::message::encoded_len(1, &context.to_proto()),
-            Self::Pd { cluster_id } => encoding::message::encoded_len(1, &pd_header(*cluster_id)),
+            Self::Pd { cluster_id, .. } => {
+                encoding::message::encoded_len(1, &pd_header(*cluster_id))
+            }
             Self::None => 0,
         }
     }
@@ -148,7 +156,9 @@ impl Head {
     fn encode(&self, buf: &mut impl BufMut) {
         match self {
             Self::Store(context) => encoding::message::encode(1, &context.to_proto(), buf),
-            Self::Pd { cluster_id } => encoding::message::encode(1, &pd_header(*cluster_id), buf),
+            Self::Pd { cluster_id, .. } => {
+                encoding::message::encode(1, &pd_header(*cluster_id), buf)
+            }
             Self::None => {}
         }
     }
@@ -251,7 +261,8 @@ mod tests {
     #[test]
     fn a_pd_request_carries_the_cluster_id() {
         let body = pdpb::GetStoreRequest { store_id: 9, ..Default::default() };
-        let request = Request::new(Rpc::PdGetStore, Head::Pd { cluster_id: 77 }, &body);
+        let head = Head::Pd { cluster_id: 77, forward_to: None, allow_follower: false };
+        let request = Request::new(Rpc::PdGetStore, head, &body);
         let decoded: pdpb::GetStoreRequest = request.message().unwrap();
         assert_eq!(decoded.header.unwrap().cluster_id, 77);
         assert_eq!(decoded.store_id, 9);

@@ -72,6 +72,9 @@ responses! {
     BatchScanRegions = Rpc::PdBatchScanRegions => Box<pdpb::BatchScanRegionsResponse>,
     GetStore = Rpc::PdGetStore => Box<pdpb::GetStoreResponse>,
     LoadKeyspace = Rpc::LoadKeyspace => Box<keyspacepb::LoadKeyspaceResponse>,
+    GetMinTs = Rpc::PdGetMinTs => Box<pdpb::GetMinTsResponse>,
+    GetExternalTimestamp = Rpc::PdGetExternalTimestamp => Box<pdpb::GetExternalTimestampResponse>,
+    SetExternalTimestamp = Rpc::PdSetExternalTimestamp => Box<pdpb::SetExternalTimestampResponse>,
 }
 
 /// Timestamps that PD handed out in one go.

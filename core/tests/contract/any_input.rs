@@ -54,6 +54,14 @@ fn config(script: &Script) -> Config {
     config.max_batches = chance.pick(&[1, 2, 128]);
     config.max_region_loads = chance.pick(&[1, 64]);
     config.max_timestamp_batch = chance.pick(&[1, 10_000]);
+    config.tso_concurrency = chance.pick(&[0, 1, 3]);
+    config.low_resolution_interval = Duration::from_millis(chance.pick(&[0, 1, 700, 2_000]));
+    config.validate_read_timestamp = chance.one_in(2);
+    config.enable_forwarding = chance.one_in(2);
+    config.enable_follower_handle = chance.one_in(2);
+    config.pd_breaker.error_percent = chance.pick(&[0, 1, 100]);
+    config.pd_breaker.min_qps = chance.pick(&[0, 1]);
+    config.pd_breaker.window = Duration::from_millis(chance.pick(&[0, 1, 10_000]));
     config.fate_cache_size = chance.pick(&[0, 1, 2_048]);
     config.resolve_lite_threshold = chance.pick(&[1, 512]);
     config.region_ttl = Duration::from_secs(chance.pick(&[1, 600]));

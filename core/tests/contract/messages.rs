@@ -140,6 +140,9 @@ impl World {
                 Response::GetStore(message.into())
             }
             Rpc::LoadKeyspace => Response::LoadKeyspace(keyspace(0, 0, None).into()),
+            Rpc::PdGetMinTs => Response::GetMinTs(Default::default()),
+            Rpc::PdGetExternalTimestamp => Response::GetExternalTimestamp(Default::default()),
+            Rpc::PdSetExternalTimestamp => Response::SetExternalTimestamp(Default::default()),
             Rpc::KvCheckTxnStatus => self.status(call),
             Rpc::KvGet | Rpc::KvBatchGet | Rpc::KvScan | Rpc::KvPrewrite if self.foreign > 0 => {
                 self.foreign -= 1;
@@ -486,6 +489,24 @@ impl World {
                 message.keyspace = message.keyspace.filter(|_| !chance.one_in(8));
                 Response::LoadKeyspace(message.into())
             }
+            Rpc::PdGetMinTs => {
+                let part = |chance: &mut Chance| chance.pick(&[0, 1, 9, -1, i64::MAX]);
+                let (physical, logical) = (part(chance), part(chance));
+                let told = pdpb::Timestamp { physical, logical, ..Default::default() };
+                let timestamp = chance.rarely(2, |_| told);
+                let header = header(7, refusal);
+                Response::GetMinTs(pdpb::GetMinTsResponse { header, timestamp }.into())
+            }
+            Rpc::PdGetExternalTimestamp => {
+                let timestamp = self.odd_version(chance);
+                let header = header(7, refusal);
+                let message = pdpb::GetExternalTimestampResponse { header, timestamp };
+                Response::GetExternalTimestamp(message.into())
+            }
+            Rpc::PdSetExternalTimestamp => {
+                let message = pdpb::SetExternalTimestampResponse { header: header(7, refusal) };
+                Response::SetExternalTimestamp(message.into())
+            }
             _ => {
                 let store = metapb::Store {
                     id: store_asked(call),
@@ -501,6 +522,7 @@ impl World {
         }
     }
 
+    #[allow(clippy::needless_update, reason = "some messages have more fields than are named")]
     /// A message of a store, its fields filled with what may stand there and what may not.
     #[allow(clippy::needless_update, reason = "some messages have no other fields")]
     fn store_message(

@@ -159,7 +159,18 @@ fn scan(chance: &mut Chance) -> ScanSpec {
 /// has its own.
 pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Operation {
     if chance.one_in(8) {
-        return chance.pick(&[Operation::Ready, Operation::Timestamp]);
+        let at = Timestamp::from_version(1 + number).expect("a timestamp");
+        return chance.pick(&[
+            Operation::Ready,
+            Operation::Timestamp,
+            Operation::Timestamp,
+            Operation::LowResolutionTimestamp,
+            Operation::StaleTimestamp { previous: Duration::ZERO },
+            Operation::StaleTimestamp { previous: Duration::MAX },
+            Operation::MinTimestamp,
+            Operation::ExternalTimestamp,
+            Operation::SetExternalTimestamp(at),
+        ]);
     }
     match mode {
         KeyMode::Raw => Operation::Raw {

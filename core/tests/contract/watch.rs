@@ -87,7 +87,12 @@ impl Watch {
                 Kind::Commit { start_ts }
             }
             Operation::Timestamp => Kind::Timestamp { above: self.newest },
-            Operation::Read { .. } | Operation::Ready => Kind::Read,
+            Operation::Read { .. }
+            | Operation::Ready
+            | Operation::LowResolutionTimestamp
+            | Operation::StaleTimestamp { .. }
+            | Operation::MinTimestamp
+            | Operation::ExternalTimestamp => Kind::Read,
             _ => Kind::Write,
         };
         assert_eq!(self.live.insert(id, kind), None, "{id:?} is in use");

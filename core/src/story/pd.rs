@@ -1,0 +1,193 @@
+//! PD, as a story plays it.
+//!
+//! | answer to a question for PD | meaning |
+//! |---|---|
+//! | `ok` | the truth, or what a lagging PD takes for it |
+//! | `unknown` | no such region |
+//! | `names N`, `names none` | `GetMembers`: member N leads; nobody does |
+//! | `names N of cluster C` | the same, from another cluster |
+//! | `old` | the regions as they were when `pd_lags` was said |
+//! | `min @TS`, `external @TS` | `GetMinTS`, `GetExternalTimestamp` |
+//! | `no TEXT` | an error in the header |
+//! | `@TS` | timestamps, of which this is the last |
+
+use anatase_proto::keyspacepb::{self, KeyspaceMeta, LoadKeyspaceRequest, LoadKeyspaceResponse};
+use anatase_proto::rpc::Rpc;
+use anatase_proto::{metapb, pdpb};
+
+use super::answers::version;
+use super::{RegionSpec, Story, keyspace_of};
+use crate::{Call, Failure, Timestamp, wire};
+
+fn member(n: u64) -> pdpb::Member {
+    pdpb::Member { client_urls: vec![format!("http://pd:{n}")], ..Default::default() }
+}
+
+fn header(cluster_id: u64) -> Option<pdpb::ResponseHeader> {
+    Some(pdpb::ResponseHeader { cluster_id, ..Default::default() })
+}
+
+impl Story {
+    pub(crate) fn hand_out(&mut self, count: u32) -> wire::Response {
+        self.logical += u64::from(count);
+        let last = Timestamp::compose(self.physical_ms, self.logical).expect("a timestamp");
+        wire::Response::Timestamps(wire::TimestampBatch { last, count })
+    }
+
+    fn region_answer(&self, region: Option<&RegionSpec>) -> pdpb::GetRegionResponse {
+        pdpb::GetRegionResponse {
+            header: Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() }),
+            region: region.map(|region| region.to_proto(self.codec)),
+            leader: region.map(|region| region.peer(region.leader)),
+            ..Default::default()
+        }
+    }
+
+    /// The answer of PD in these words.
+    pub(super) fn pd_says(&self, call: &Call, word: &str, rest: &str) -> wire::Response {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let refusal = |kind: pdpb::ErrorType| {
+            let error = pdpb::Error { r#type: kind.into(), message: rest.to_owned() };
+            Some(pdpb::ResponseHeader { cluster_id: 9, error: Some(error.into()) })
+        };
+        match (word, call.request.rpc) {
+            ("ok", _) => self.play_pd(call).expect("an answer"),
+            ("old", _) => self.play_pd_of(call, self.lagging.as_ref().expect("pd_lags")),
+            ("names", Rpc::PdGetMembers) => {
+                let cluster = words.last().and_then(|word| word.parse().ok());
+                let cluster = cluster.filter(|_| words.len() == 4).unwrap_or(9);
+                let leader = words[0].parse().ok().map(|n| member(n).into());
+                let members = (1..=self.members).map(member).collect();
+                let message = pdpb::GetMembersResponse {
+                    header: header(cluster),
+                    members,
+                    leader,
+                    ..Default::default()
+                };
+                wire::Response::GetMembers(message.into())
+            }
+            ("unknown", Rpc::PdGetRegion) => wire::Response::GetRegion(
+                pdpb::GetRegionResponse {
+                    header: refusal(pdpb::ErrorType::RegionNotFound),
+                    ..Default::default()
+                }
+                .into(),
+            ),
+            ("no", Rpc::PdGetRegion) => wire::Response::GetRegion(
+                pdpb::GetRegionResponse {
+                    header: refusal(pdpb::ErrorType::Unknown),
+                    ..Default::default()
+                }
+                .into(),
+            ),
+            ("no", Rpc::PdSetExternalTimestamp) => wire::Response::SetExternalTimestamp(
+                pdpb::SetExternalTimestampResponse {
+                    header: refusal(pdpb::ErrorType::InvalidValue),
+                }
+                .into(),
+            ),
+            ("min", Rpc::PdGetMinTs) => {
+                let at = Timestamp::from_version(version(rest)).expect("a timestamp");
+                let timestamp = pdpb::Timestamp {
+                    physical: at.physical_ms() as i64,
+                    logical: at.logical() as i64,
+                    ..Default::default()
+                };
+                wire::Response::GetMinTs(
+                    pdpb::GetMinTsResponse { header: header(9), timestamp: Some(timestamp) }.into(),
+                )
+            }
+            ("external", Rpc::PdGetExternalTimestamp) => wire::Response::GetExternalTimestamp(
+                pdpb::GetExternalTimestampResponse { header: header(9), timestamp: version(rest) }
+                    .into(),
+            ),
+            ("external", Rpc::PdSetExternalTimestamp) => wire::Response::SetExternalTimestamp(
+                pdpb::SetExternalTimestampResponse { header: header(9) }.into(),
+            ),
+            (word, rpc) => panic!("PD does not say {word:?} to {rpc:?}"),
+        }
+    }
+
+    /// Timestamps of which the last is this.
+    pub(super) fn hand_out_up_to(&self, last: &str, count: u32) -> wire::Response {
+        let last = Timestamp::from_version(version(last)).expect("a timestamp");
+        wire::Response::Timestamps(wire::TimestampBatch { last, count })
+    }
+
+    pub(super) fn play_pd(&self, call: &Call) -> Result<wire::Response, Failure> {
+        Ok(self.play_pd_of(call, self.lagging.as_ref().unwrap_or(&self.regions)))
+    }
+
+    fn play_pd_of(&self, call: &Call, regions: &[RegionSpec]) -> wire::Response {
+        let header = header(9);
+        let contains = |key: &[u8], region: &&RegionSpec| {
+            let region = region.to_proto(self.codec);
+            region.start_key <= key && (region.end_key.is_empty() || key < region.end_key)
+        };
+        let find = |key: &[u8]| regions.iter().find(|region| contains(key, region));
+        match call.request.rpc {
+            Rpc::PdGetMembers => wire::Response::GetMembers(
+                pdpb::GetMembersResponse {
+                    header,
+                    members: (1..=self.members).map(member).collect(),
+                    leader: Some(member(self.pd_leader).into()),
+                    ..Default::default()
+                }
+                .into(),
+            ),
+            Rpc::PdGetRegion => {
+                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
+                wire::Response::GetRegion(self.region_answer(find(&request.region_key)).into())
+            }
+            Rpc::PdBatchScanRegions => {
+                let request: pdpb::BatchScanRegionsRequest =
+                    call.request.message().expect("a request");
+                let wanted = request.ranges.first().expect("a range");
+                let regions = regions
+                    .iter()
+                    .filter(|region| {
+                        let proto = region.to_proto(self.codec);
+                        (proto.end_key.is_empty() || proto.end_key > wanted.start_key)
+                            && proto.start_key < wanted.end_key
+                    })
+                    .map(|region| pdpb::Region {
+                        region: Some(region.to_proto(self.codec)),
+                        leader: Some(region.peer(region.leader)),
+                        ..Default::default()
+                    })
+                    .collect();
+                let answer = pdpb::BatchScanRegionsResponse { header, regions };
+                wire::Response::BatchScanRegions(answer.into())
+            }
+            Rpc::PdGetPrevRegion => {
+                let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
+                let here = find(&request.region_key);
+                let previous = here.and_then(|here| {
+                    regions.iter().find(|region| region.end == here.start && !region.end.is_empty())
+                });
+                wire::Response::GetPrevRegion(self.region_answer(previous).into())
+            }
+            Rpc::PdGetStore => {
+                let request: pdpb::GetStoreRequest = call.request.message().expect("a request");
+                let store = metapb::Store {
+                    id: request.store_id,
+                    address: format!("store{}:1", request.store_id),
+                    ..Default::default()
+                };
+                let store = Some(store);
+                wire::Response::GetStore(pdpb::GetStoreResponse { header, store }.into())
+            }
+            Rpc::LoadKeyspace => {
+                let request: LoadKeyspaceRequest = call.request.message().expect("a request");
+                let keyspace = keyspace_of(&request.name).map(|(id, state)| KeyspaceMeta {
+                    name: request.name,
+                    state: state.into(),
+                    keyspace: Some(keyspacepb::keyspace_meta::Keyspace::Id(id)),
+                    ..Default::default()
+                });
+                wire::Response::LoadKeyspace(LoadKeyspaceResponse { header, keyspace }.into())
+            }
+            other => panic!("PD is not asked {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! Timestamps, told (`control-plane.md` §14.3, §12).
+
+use crate::KeyMode::Txn;
+use crate::story::story;
+
+const ONE: &str = "..=1";
+
+/// With a concurrency of 2 four requests are on their way; what comes on top waits for the first of
+/// them and then goes together.
+#[test]
+fn requests_are_pipelined() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 2
+        $ ready
+        = done
+        $ silence tso
+        $ many 7 tso
+        > 1 PD Tso 1
+        > 2 PD Tso 1
+        > 3 PD Tso 1
+        > 4 PD Tso 1
+        $ 1 ok
+        > 5 PD Tso 3
+        = op 2: @1000.1
+        $ 2 ok
+        = op 3: @1000.2
+        $ 3 ok
+        = op 4: @1000.3
+        $ 4 ok
+        = op 5: @1000.4
+        $ 5 ok
+        = op 6: @1000.5
+        = op 7: @1000.6
+        = op 8: @1000.7
+        $ stats batches timestamps largest
+        ~ batches 5, timestamps 7, largest 3
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// A request asks for no more than the largest number allowed; who is left over goes with the next.
+#[test]
+fn a_batch_is_limited() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set batch 3
+        $ ready
+        = done
+        $ silence tso
+        $ many 5 tso
+        > 1 PD Tso 1
+        $ 1 ok
+        > 2 PD Tso 3
+        = op 2: @1000.1
+        $ 2 ok
+        > 3 PD Tso 1
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        $ 3 ok
+        = op 6: @1000.5
+        ",
+    );
+}
+
+/// PD takes no more than 10 000 at once.
+#[test]
+fn ten_thousand_go_together() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ many 20002 tso
+        > 1 PD Tso 1
+        $ 1 lost
+        > 2 PD Tso 10000
+        $ stats largest
+        ~ largest 10000
+        ",
+    );
+}
+
+/// cases TSO-10: a stream that breaks is one failure, however many requests were on it: the leader is
+/// looked for once, and everybody keeps their place in line.
+#[test]
+fn tso_10_a_stream_that_breaks_fails_all_on_it_once() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 2
+        $ ready
+        = done
+        $ silence pd
+        $ many 6 tso
+        > 1 PD Tso 1
+        > 2 PD Tso 1
+        > 3 PD Tso 1
+        > 4 PD Tso 1
+        $ 2 lost
+        x 1
+        x 3
+        x 4
+        > 5 PD PdGetMembers
+        $ 1 lost
+        $ 5 ok
+        > 6 PD Tso 6
+        $ stats failures stray
+        ~ failures 1, stray 1
+        $ 6 ok
+        = op 2: @1000.1
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        = op 6: @1000.5
+        = op 7: @1000.6
+        ",
+    );
+}
+
+/// Two streams, the old leader's and the new one's, answer in any order. Each answer is measured by
+/// what was known when its request left: both are right, and nobody gets a timestamp twice.
+#[test]
+fn answers_of_two_streams_come_in_any_order() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 2
+        $ members 2
+        $ ready
+        = done
+        $ silence pd
+        $ tso
+        > 1 PD Tso 1
+        $ pass 60000
+        $ pd_leader 2
+        $ tso
+        > 2 PD PdGetMembers
+        > 3 PD Tso 1
+        $ 2 ok
+        $ tso
+        > 4 PD 2 Tso 1
+        $ 4 @70000.9
+        = op 4: @70000.9
+        $ 1 @1000.5
+        = op 2: @1000.5
+        $ low
+        = op 5: @70000.9
+        ",
+    );
+}
+
+/// cases TSO-07, TSO-10: timestamps that went back are given to nobody, and the leader is doubted.
+#[test]
+fn tso_10_timestamps_that_go_back_are_refused() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 2
+        $ members 2
+        $ ready
+        = done
+        $ silence pd
+        $ tso
+        > 1 PD Tso 1
+        $ 1 @2000.9
+        = op 2: @2000.9
+        $ many 3 tso
+        > 2 PD Tso 1
+        > 3 PD Tso 1
+        > 4 PD Tso 1
+        $ 3 @2000.9
+        x 2
+        x 4
+        > 5 PD PdGetMembers
+        $ 5 names 1
+        > 6 PD 2 PdGetMembers
+        $ 6 names 2
+        > 7 PD 2 Tso 3
+        $ 7 @2000.12
+        = op 3: @2000.10
+        = op 4: @2000.11
+        = op 5: @2000.12
+        $ stats regressions failures
+        ~ regressions 1, failures 1
+        ",
+    );
+}
+
+/// A batch must lie above what was known with all that is in it, not only with its last.
+#[test]
+fn a_batch_that_overlaps_what_was_handed_out_is_refused() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        > 1 PD Tso 1
+        $ many 2 tso
+        $ 1 @2000.9
+        > 2 PD Tso 2
+        = op 2: @2000.9
+        $ 2 @2000.10
+        > 3 PD Tso 2
+        $ 3 @2000.11
+        = op 3: @2000.10
+        = op 4: @2000.11
+        $ stats regressions
+        ~ regressions 1
+        $ tso
+        > 4 PD Tso 1
+        $ 4 @max
+        > 5 PD Tso 1
+        $ 5 @2000.12
+        = op 5: @2000.12
+        ",
+    );
+}
+
+/// An answer after its time is nobody's.
+#[test]
+fn a_late_answer_is_dropped() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 2
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        > 1 PD Tso 1
+        $ pass 1000
+        $ tso
+        > 2 PD Tso 1
+        $ wait
+        ~ 3s: AttemptTimeout
+        x 1
+        x 2
+        > 3 PD Tso 2
+        $ 1 @1500.1
+        $ 2 @1500.2
+        $ stats stray failures
+        ~ stray 2, failures 1
+        $ 3 ok
+        = op 2: @4000.1
+        = op 3: @4000.2
+        ",
+    );
+}
+
+/// Who gives up leaves the line; who gives up on the way leaves an empty seat, and is not taken
+/// along a second time.
+#[test]
+fn who_gives_up_is_not_waited_for() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        > 1 PD Tso 1
+        $ many 2 tso
+        $ cancel 2
+        ~ Stopped
+        $ cancel 3
+        ~ Stopped
+        $ 1 lost
+        > 2 PD Tso 1
+        $ 2 ok
+        = op 4: @1000.1
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// §14.3: a leader that says that it does not lead is asked again after 100 ms, not after seconds.
+#[test]
+fn an_election_is_waited_for_in_short_steps() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        > 1 PD Tso 1
+        $ 1 status 14 not leader
+        > 2 PD Tso 1
+        $ 2 status 2 requested pd is not leader of cluster
+        $ wait
+        ~ 100ms: Backoff
+        > 3 PD Tso 1
+        $ 3 status 14 no leader
+        $ wait
+        ~ 200ms: Backoff
+        > 4 PD Tso 1
+        $ 4 ok
+        = op 2: @1200.1
+        ",
+    );
+}
+
+/// peers.md D24: what PD refuses for good is told at once.
+#[test]
+fn d24_a_refusal_of_timestamps_is_not_retried() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ many 2 tso
+        > 1 PD Tso 1
+        $ 1 status 9 mismatch cluster id, need 1 but got 9
+        > 2 PD Tso 1
+        = op 2: PdRefused: timestamps from PD at http://pd:1: mismatch cluster id, need 1 but got 9 (gRPC status 9)
+        $ 2 ok
+        = op 3: @1000.1
+        ",
+    );
+}
+
+/// peers.md D22: a slow `GetRegion` delays no timestamp, and a stuck timestamp stream delays no
+/// region.
+#[test]
+fn d22_a_slow_question_delays_no_timestamp_and_the_other_way_round() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence pd
+        $ tget k @900.1
+        > 1 PD PdGetRegion k<00><00><00><00><00><00><00><f8>
+        $ tso
+        > 2 PD Tso 1
+        $ 2 ok
+        = op 3: @1000.1
+        $ tso
+        > 3 PD Tso 1
+        $ pass 1000
+        $ 1 ok
+        > 4 PD PdGetStore 1
+        $ 4 ok
+        > 5 store 1 KvGet k @900.1 | region 1
+        $ wait
+        ~ 3s: AttemptTimeout
+        x 3
+        > 6 PD PdGetMembers
+        ",
+    );
+}
+
+/// cases TSO-04, §12.2: as long as what is known is new enough, nobody is asked; past half of the
+/// interval a refresh goes its way, past all of it the caller waits.
+#[test]
+fn tso_04_low_resolution_timestamps_are_refreshed_by_use() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ low
+        > 1 PD Tso 1
+        $ 1 ok
+        = op 2: @1000.1
+        $ low
+        = op 3: @1000.1
+        $ pass 1000
+        $ low
+        > 2 PD Tso 1
+        = op 4: @1000.1
+        $ low
+        = op 5: @1000.1
+        $ 2 ok
+        $ low
+        = op 6: @2000.2
+        $ pass 2000
+        $ low
+        > 3 PD Tso 1
+        $ low
+        $ 3 ok
+        = op 7: @4000.3
+        = op 8: @4000.3
+        $ wait
+        ~ nothing to wait for
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// What keeps the oracle fresh wants no leader by itself: an idle core asks nobody.
+#[test]
+fn a_refresh_alone_keeps_nothing_busy() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ tso
+        = @1000.1
+        $ silence pd
+        $ pass 1500
+        $ low
+        > 1 PD Tso 1
+        = op 2: @1000.1
+        $ 1 lost
+        > 2 PD PdGetMembers
+        $ 2 lost
+        $ wait
+        ~ 1.514s: PdRefresh
+        $ wait
+        ~ nothing to wait for
+        $ pass 5000
+        $ low
+        > 3 PD PdGetMembers
+        $ 3 ok
+        > 4 PD Tso 1
+        $ 4 ok
+        = op 3: @7514.2
+        ",
+    );
+}
+
+/// cases TSO-02, TSO-03.
+#[test]
+fn tso_02_a_stale_timestamp_is_told_without_asking() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence tso
+        $ stale 500
+        > 1 PD Tso 1
+        $ 1 ok
+        = op 2: @500.0
+        $ pass 300
+        $ stale 1000
+        > 2 PD Tso 1
+        = op 3: @300.0
+        $ stale 9000
+        = op 4: InvalidArgument: 9s ago there were no timestamps
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// cases TSO-06, §12.4: a snapshot at a timestamp of PD's is read; one at a timestamp to come is not.
+#[test]
+fn tso_06_a_snapshot_of_the_future_is_refused() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set validate
+        $ ready
+        = done
+        $ silence tso
+        $ tget k @max
+        > 1 store 1 KvGet k @max | region 1
+        $ tget k @1000.5
+        > 2 PD Tso 1
+        $ 2 @1000.7
+        > 3 store 1 KvGet k @1000.5 | region 1
+        $ tget k @1000.7
+        > 4 store 1 KvGet k @1000.7 | region 1
+        $ tget k @1000.8
+        > 5 PD Tso 1
+        $ 5 @1000.8
+        > 6 store 1 KvGet k @1000.8 | region 1
+        $ tbatch_get @1000.10 k
+        > 7 PD Tso 1
+        $ tscan a..b 9 @1000.11
+        $ 7 @1000.9
+        > 8 PD Tso 1
+        = op 6: FutureTimestamp: the snapshot's timestamp 262144010 is ahead of PD's, which is at 262144009
+        $ 8 @1000.10
+        = op 7: FutureTimestamp: the snapshot's timestamp 262144011 is ahead of PD's, which is at 262144010
+        ",
+    );
+}
+
+/// cases TSO-08: a timestamp that another client got from PD is no future.
+#[test]
+fn tso_08_a_timestamp_from_elsewhere_costs_one_question() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set validate
+        $ tso
+        = @1000.1
+        $ pass 500
+        $ silence tso
+        $ tget k @1400.3
+        > 1 PD Tso 1
+        $ cancel 2
+        ~ Stopped
+        $ tget k @1400.3
+        $ 1 ok
+        > 2 PD Tso 1
+        $ 2 ok
+        > 3 store 1 KvGet k @1400.3 | region 1
+        ",
+    );
+}
+
+/// wire.md §7.1: only a PD with services apart knows the smallest timestamp; any other gives a fresh
+/// one.
+#[test]
+fn the_smallest_timestamp_falls_back_to_a_fresh_one() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence pd
+        $ min
+        > 1 PD PdGetMinTs
+        $ 1 min @900.4
+        = op 2: @900.4
+        $ min
+        > 2 PD PdGetMinTs
+        $ 2 status 12 unknown method GetMinTS
+        > 3 PD Tso 1
+        $ 3 ok
+        = op 3: @1000.1
+        $ min
+        > 4 PD PdGetMinTs
+        $ 4 lost
+        > 5 PD PdGetMembers
+        $ 5 ok
+        > 6 PD PdGetMinTs
+        $ cancel 4
+        ~ Stopped
+        x 6
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// §12.5: the external timestamp passes through.
+#[test]
+fn the_external_timestamp_is_read_and_set() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ ready
+        = done
+        $ silence pd
+        $ external
+        > 1 PD PdGetExternalTimestamp
+        $ 1 external 0
+        = op 2: none
+        $ set_external @900.0
+        > 2 PD PdSetExternalTimestamp @900.0
+        $ 2 external
+        = op 3: done
+        $ external
+        > 3 PD PdGetExternalTimestamp
+        $ 3 external @900.0
+        = op 4: @900.0
+        $ set_external @800.0
+        > 4 PD PdSetExternalTimestamp @800.0
+        $ 4 no the external timestamp does not go back
+        = op 5: PdRefused: PD answered INVALID_VALUE: the external timestamp does not go back
+        ",
+    );
+}
