@@ -240,6 +240,12 @@ impl Core {
         &self.shared.stats
     }
 
+    /// The id of the cluster, as PD's members name it: what an operation may rely on once it has got
+    /// past [`Operation::Ready`]. 0 before.
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.pd.cluster_id()
+    }
+
     /// Nothing is left that is worth driving for: no operation, no commit or rollback that settles in
     /// the background, and nothing to be polled. What is done for others (cleaning up the locks of
     /// foreign transactions, questions to PD that nobody waits for any more) does not count.

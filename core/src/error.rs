@@ -63,6 +63,9 @@ pub enum ErrorKind {
     RegionUnavailable,
     /// The store did not answer, or the connection to it failed, until the retry budget was spent.
     StoreUnavailable,
+    /// The region that the request was made for has moved, split or merged: what was sent to it has to be
+    /// grouped anew. Only operations that name a region end so.
+    RegionMoved,
     /// The stores said that they were too busy until the retry budget was spent.
     ServerBusy,
     /// The store's disk is full.

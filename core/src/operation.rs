@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::id::RegionVersion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
 
@@ -150,6 +151,13 @@ pub enum Operation {
         /// In which column family.
         cf: ColumnFamily,
     },
+    /// Which regions these ranges lie in. Answered by [`Reply::Regions`], in the order of the
+    /// ranges; empty and reversed ones are left out. Regions may move at any time: what is done
+    /// with the answer has to name the region's version.
+    Regions {
+        /// The ranges.
+        ranges: Vec<KeyRange>,
+    },
     /// A read of a snapshot.
     Read {
         /// What to read.
@@ -189,11 +197,22 @@ impl Operation {
 }
 
 /// An operation of the raw API. Raw operations are not transactional and see no transaction.
+///
+/// # Atomic mode
+/// Writes that say `atomic` are ordered with [`RawOperation::CompareAndSwap`] on the same key: the
+/// store takes them through the same latches (`for_cas` on the wire). Compare-and-swap is atomic
+/// only among writers that all do so (`raw.md` §5). Of a batch, what goes to one region in one
+/// request is written at once; the whole is not atomic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RawOperation {
     /// Answered by [`Reply::Value`].
     Get {
+        /// The key.
+        key: Key,
+    },
+    /// How long a key still lives. Answered by [`Reply::Ttl`].
+    GetKeyTtl {
         /// The key.
         key: Key,
     },
@@ -205,32 +224,142 @@ pub enum RawOperation {
         value: Value,
         /// Seconds to live, 0 for ever.
         ttl_secs: u64,
+        /// In atomic mode.
+        atomic: bool,
     },
     /// Answered by [`Reply::Done`], also when there was no such key.
     Delete {
         /// The key.
         key: Key,
+        /// In atomic mode.
+        atomic: bool,
     },
     /// Answered by [`Reply::Values`], one per key in the order asked, duplicates included.
     BatchGet {
         /// The keys, in any order.
         keys: Vec<Key>,
     },
-    /// Answered by [`Reply::Done`]. Of several values for one key the last one counts. Not atomic
-    /// over regions.
+    /// Answered by [`Reply::Done`]. Of several values for one key the last one counts, with its time
+    /// to live. Not atomic over regions.
     BatchPut {
         /// The pairs, in any order.
         pairs: Vec<KvPair>,
-        /// Seconds to live, 0 for ever.
-        ttl_secs: u64,
+        /// Seconds to live, 0 for ever: one number for all pairs, or one for each.
+        /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is neither.
+        ttls_secs: Vec<u64>,
+        /// In atomic mode.
+        atomic: bool,
     },
     /// Answered by [`Reply::Done`]. Not atomic over regions.
     BatchDelete {
         /// The keys, in any order.
         keys: Vec<Key>,
+        /// In atomic mode.
+        atomic: bool,
+    },
+    /// Removes all keys of a range, region by region in the order of keys; the first error ends it,
+    /// with the regions before it deleted. Not atomic in any mode. Answered by [`Reply::Done`].
+    DeleteRange {
+        /// Where. An empty or reversed range deletes nothing and sends nothing.
+        range: KeyRange,
     },
     /// Answered by [`Reply::Pairs`] in the order of the scan.
     Scan(ScanSpec),
+    /// Scans several ranges side by side. Answered by [`Reply::Pairs`]: what is found in the first,
+    /// then what is found in the second, and so on. Ranges may overlap and come in any order.
+    BatchScan {
+        /// The scans, each with its own limit.
+        scans: Vec<ScanSpec>,
+    },
+    /// Writes a key if it is as expected. Answered by [`Reply::Swapped`].
+    ///
+    /// Never sent again once it may have been executed: a second copy would compare with what the
+    /// first has written, and tell a success as a failure (`raw.md` §5, `peers.md` D17). It then
+    /// ends with [`ErrorKind::Undetermined`](crate::ErrorKind::Undetermined).
+    CompareAndSwap {
+        /// The key.
+        key: Key,
+        /// What is expected: this value, or that there is none. An empty value is a value.
+        previous: Option<Value>,
+        /// What is done if it is so.
+        swap: RawSwap,
+    },
+    /// Adds up the pairs of a range in the default column family. Answered by [`Reply::Checksum`].
+    Checksum {
+        /// Where. An empty or reversed range adds up to nothing and sends nothing.
+        range: KeyRange,
+    },
+    /// Asks a coprocessor plug-in of the store. Answered by [`Reply::Bytes`]. Sent to this region at
+    /// this version only; if it is no more, it ends with
+    /// [`ErrorKind::RegionMoved`](crate::ErrorKind::RegionMoved), and the ranges have to be grouped
+    /// anew ([`Operation::Regions`]). May be executed more than once.
+    Coprocessor(Box<RawCoprocessor>),
+}
+
+/// What a compare-and-swap does when the value is as expected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RawSwap {
+    /// Write.
+    Put {
+        /// The value; may be empty.
+        value: Value,
+        /// Seconds to live, 0 for ever: a swap without one ends the life span of the old value.
+        ttl_secs: u64,
+    },
+    /// Remove the key. Only newer stores know this (`RawCASRequest.delete`); older ones write an
+    /// empty value.
+    Delete,
+}
+
+/// A question to a coprocessor plug-in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RawCoprocessor {
+    /// Of the plug-in.
+    pub name: String,
+    /// Which versions of it will do: a requirement in the words of semantic versioning.
+    pub version_req: String,
+    /// The region.
+    pub region: RegionVersion,
+    /// The ranges, all within the region.
+    pub ranges: Vec<KeyRange>,
+    /// What only the plug-in understands.
+    pub data: Value,
+}
+
+/// The sum of all pairs of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RawChecksum {
+    /// The CRC-64 (ECMA-182, as CRC-64/XZ) of each pair, its key followed by its value, all put
+    /// together by xor.
+    pub crc64_xor: u64,
+    /// How many pairs.
+    pub total_kvs: u64,
+    /// How many bytes of keys and values; in a keyspace each key counts with its prefix.
+    pub total_bytes: u64,
+}
+
+impl RawChecksum {
+    /// The sum of two ranges that have no key in common. Wraps like the server's, rather than
+    /// panic over what a server says.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            crc64_xor: self.crc64_xor ^ other.crc64_xor,
+            total_kvs: self.total_kvs.wrapping_add(other.total_kvs),
+            total_bytes: self.total_bytes.wrapping_add(other.total_bytes),
+        }
+    }
+}
+
+/// A region, and the parts of ranges that lie in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegionRanges {
+    /// The region, at the version that was found.
+    pub region: RegionVersion,
+    /// All keys that belong to it.
+    pub bounds: KeyRange,
+    /// The parts, in the order of the ranges asked for.
+    pub ranges: Vec<KeyRange>,
 }
 
 /// A read of a snapshot.
@@ -345,6 +474,21 @@ pub enum Reply {
     Values(Vec<Option<Value>>),
     /// Pairs in the order of the scan.
     Pairs(Vec<KvPair>),
+    /// How many seconds a key still lives, 0 if for ever; `None` if there is no such key, or no more.
+    Ttl(Option<u64>),
+    /// How a compare-and-swap ended.
+    Swapped {
+        /// The value before; `None` if there was none.
+        previous: Option<Value>,
+        /// Whether it was as expected, so that it was replaced.
+        swapped: bool,
+    },
+    /// A checksum.
+    Checksum(RawChecksum),
+    /// Regions.
+    Regions(Vec<RegionRanges>),
+    /// What a plug-in answered.
+    Bytes(Value),
     /// A timestamp.
     Timestamp(Timestamp),
     /// The external timestamp; `None` if none was ever stored.

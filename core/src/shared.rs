@@ -299,4 +299,9 @@ pub(crate) struct CallSpec {
     /// Once it may have been executed, a store's «I do not know» is final: asking again could not
     /// tell more. Otherwise the request is such that sending it again is harmless.
     pub(crate) decisive: bool,
+    /// Once it may have been executed it is never sent again: a second copy would do, or tell,
+    /// something else than the first. The call then ends [`ErrorKind::Undetermined`].
+    ///
+    /// [`ErrorKind::Undetermined`]: crate::error::ErrorKind::Undetermined
+    pub(crate) once: bool,
 }

@@ -134,7 +134,12 @@ fn a_cached_raw_put_allocates_nothing() {
     let mut warm = Warm::new(KeyMode::Raw, &[key(500)]);
     let value = Key::from(vec![7; 100]);
     let average = warm.average(|n| Operation::Raw {
-        op: RawOperation::Put { key: key(n as usize), value: value.clone(), ttl_secs: 0 },
+        op: RawOperation::Put {
+            key: key(n as usize),
+            value: value.clone(),
+            ttl_secs: 0,
+            atomic: false,
+        },
         cf: ColumnFamily::DEFAULT,
     });
     // Measured: 0.

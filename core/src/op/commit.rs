@@ -502,6 +502,7 @@ fn spec(rpc: Rpc, body: Bytes, batch: &Batch, decisive: bool, cx: &Cx<'_>) -> Ca
         is_retry: batch.piece.is_retry,
         wants_range: false,
         decisive,
+        once: false,
     }
 }
 

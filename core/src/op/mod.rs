@@ -4,12 +4,17 @@
 //! by its owner. It never sees a command or a timer: it asks its [`Cx`] for calls, timestamps,
 //! resolutions and pauses, each under a tag, and is woken with that tag.
 
+mod batch_scan;
 mod clock;
 pub(crate) mod commit;
 mod point;
 mod raw_batch;
+mod raw_range;
+#[cfg(test)]
+mod raw_range_stories;
 #[cfg(test)]
 mod raw_stories;
+mod regions;
 mod rollback;
 mod scan;
 mod snapshot;
@@ -25,10 +30,13 @@ use crate::region_call::Abandoned;
 use crate::shared::{Cx, Shared, Tag, Wake};
 use crate::timestamp::Timestamp;
 
+use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
 use point::RawPoint;
 use raw_batch::RawBatch;
+use raw_range::RawRange;
+use regions::Regions;
 use rollback::Rollback;
 use scan::Scan;
 use snapshot::{SnapshotBatchGet, SnapshotGet};
@@ -61,7 +69,10 @@ pub(crate) enum Op {
     Checking(Box<Checking>),
     RawPoint(RawPoint),
     RawBatch(Box<RawBatch>),
+    RawRange(Box<RawRange>),
     Scan(Box<Scan>),
+    BatchScan(Box<BatchScan>),
+    Regions(Box<Regions>),
     Get(Box<SnapshotGet>),
     BatchGet(Box<SnapshotBatchGet>),
     Commit(Box<Commit>),
@@ -98,13 +109,20 @@ impl Op {
             | Operation::SetExternalTimestamp(_) => Clock::start(operation, cx),
             Operation::Raw { op, cf } => match op {
                 RawOperation::Get { .. }
+                | RawOperation::GetKeyTtl { .. }
                 | RawOperation::Put { .. }
-                | RawOperation::Delete { .. } => RawPoint::start(op, &cf, cx),
+                | RawOperation::Delete { .. }
+                | RawOperation::CompareAndSwap { .. }
+                | RawOperation::Coprocessor(_) => RawPoint::start(op, &cf, cx),
                 RawOperation::BatchGet { .. }
                 | RawOperation::BatchPut { .. }
                 | RawOperation::BatchDelete { .. } => RawBatch::start(op, cf, cx),
-                RawOperation::Scan(spec) => Scan::start_raw(spec, cf, cx),
+                RawOperation::Scan(spec) => Scan::start_raw(spec, cf, 0, cx),
+                RawOperation::BatchScan { scans } => BatchScan::start(scans, cf, cx),
+                RawOperation::DeleteRange { range } => RawRange::start_delete(range, cf, cx),
+                RawOperation::Checksum { range } => RawRange::start_checksum(range, cx),
             },
+            Operation::Regions { ranges } => Regions::start(ranges, cx),
             Operation::Read { op, at } => Checking::start(op, at, cx),
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
@@ -131,7 +149,10 @@ impl Op {
             Self::Checking(machine) => machine.wake(wake, cx),
             Self::RawPoint(machine) => machine.wake(wake),
             Self::RawBatch(machine) => machine.wake(tag, wake, cx),
+            Self::RawRange(machine) => machine.wake(tag, wake, cx),
             Self::Scan(machine) => machine.wake(tag, wake, cx),
+            Self::BatchScan(machine) => machine.wake(tag, wake, cx),
+            Self::Regions(machine) => machine.wake(tag, wake, cx),
             Self::Get(machine) => machine.wake(tag, wake, cx),
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
@@ -164,7 +185,10 @@ impl Op {
             Self::Checking(machine) => stopped(machine.stop(why, cx)),
             Self::RawPoint(machine) => stopped(machine.stop(why, cx)),
             Self::RawBatch(machine) => stopped(machine.stop(why, cx)),
+            Self::RawRange(machine) => stopped(machine.stop(why, cx)),
             Self::Scan(machine) => stopped(machine.stop(why, cx)),
+            Self::BatchScan(machine) => stopped(machine.stop(why, cx)),
+            Self::Regions(machine) => stopped(machine.stop(why, cx)),
             Self::Get(machine) => stopped(machine.stop(why, cx)),
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),

@@ -1,12 +1,18 @@
-//! Raw get, put and delete: one key, one region call.
+//! Raw operations that are one request: on one key, or on one region.
+//!
+//! Get, put, delete, the time to live and compare-and-swap follow their key wherever its region
+//! goes. A question to a coprocessor is made for a region at one version, because its ranges were
+//! grouped under that version: when the region is no more it ends, and whoever grouped them has to
+//! group them anew.
 
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
 use crate::backoff::{Backoff, budget};
+use crate::error::{Error, ErrorKind};
 use crate::id::Handle;
 use crate::op::{Op, Step, Stop};
-use crate::operation::{ColumnFamily, RawOperation, Reply};
+use crate::operation::{ColumnFamily, Key, RawCoprocessor, RawOperation, RawSwap, Reply, Value};
 use crate::region::loader::Seek;
 use crate::region_call::Target;
 use crate::shared::{CallEnd, CallSpec, Cx, Wake};
@@ -22,8 +28,11 @@ pub(crate) struct RawPoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Get,
+    Ttl,
     Put,
     Delete,
+    Swap,
+    Coprocessor,
 }
 
 impl RawPoint {
@@ -36,27 +45,50 @@ impl RawPoint {
                 let body = cx.encode(&message);
                 (Kind::Get, Rpc::RawGet, message.key, body)
             }
-            RawOperation::Put { key, value, ttl_secs } => {
-                let message =
-                    kvrpcpb::RawPutRequest { key, value, ttl: ttl_secs, cf, ..Default::default() };
+            RawOperation::GetKeyTtl { key } => {
+                let message = kvrpcpb::RawGetKeyTtlRequest { key, cf, ..Default::default() };
+                let body = cx.encode(&message);
+                (Kind::Ttl, Rpc::RawGetKeyTtl, message.key, body)
+            }
+            RawOperation::Put { key, value, ttl_secs, atomic } => {
+                let message = kvrpcpb::RawPutRequest {
+                    key,
+                    value,
+                    ttl: ttl_secs,
+                    cf,
+                    for_cas: atomic,
+                    ..Default::default()
+                };
                 let body = cx.encode(&message);
                 (Kind::Put, Rpc::RawPut, message.key, body)
             }
-            RawOperation::Delete { key } => {
-                let message = kvrpcpb::RawDeleteRequest { key, cf, ..Default::default() };
+            RawOperation::Delete { key, atomic } => {
+                let message =
+                    kvrpcpb::RawDeleteRequest { key, cf, for_cas: atomic, ..Default::default() };
                 let body = cx.encode(&message);
                 (Kind::Delete, Rpc::RawDelete, message.key, body)
             }
+            RawOperation::CompareAndSwap { key, previous, swap } => {
+                let message = swap_request(key, previous, swap, cf);
+                let body = cx.encode(&message);
+                (Kind::Swap, Rpc::RawCompareAndSwap, message.key, body)
+            }
+            RawOperation::Coprocessor(question) => return Self::ask(*question, cx),
             RawOperation::BatchGet { .. }
             | RawOperation::BatchPut { .. }
             | RawOperation::BatchDelete { .. }
-            | RawOperation::Scan(_) => return super::misrouted("a raw operation on many keys"),
+            | RawOperation::DeleteRange { .. }
+            | RawOperation::Scan(_)
+            | RawOperation::BatchScan { .. }
+            | RawOperation::Checksum { .. } => {
+                return super::misrouted("a raw operation on many keys");
+            }
         };
         let timeout = cx.shared.config.attempt_timeout;
         let limit = match kind {
-            // raw.md §1: get and put leave the limit to the sender, which takes the RPC's timeout.
-            Kind::Get | Kind::Put => timeout,
-            Kind::Delete => cx.shared.config.max_write_execution,
+            // raw.md §1: these leave the limit to the sender, which takes the RPC's timeout.
+            Kind::Get | Kind::Ttl | Kind::Put | Kind::Coprocessor => timeout,
+            Kind::Delete | Kind::Swap => cx.shared.config.max_write_execution,
         };
         let spec = CallSpec {
             rpc,
@@ -67,10 +99,41 @@ impl RawPoint {
             is_retry: false,
             wants_range: false,
             decisive: false,
+            // peers.md D17.
+            once: kind == Kind::Swap,
         };
         let target = Target::Key { key, seek: Seek::Containing };
         let call = cx.call(0, target, spec, Backoff::new(budget::RAW));
         Step::Next(Op::RawPoint(Self { kind, call }))
+    }
+
+    fn ask(question: RawCoprocessor, cx: &mut Cx<'_>) -> Step {
+        let RawCoprocessor { name, version_req, region, ranges, data } = question;
+        let ranges = ranges
+            .into_iter()
+            .map(|range| kvrpcpb::KeyRange { start_key: range.start, end_key: range.end });
+        let message = kvrpcpb::RawCoprocessorRequest {
+            copr_name: name,
+            copr_version_req: version_req,
+            ranges: ranges.collect(),
+            data,
+            ..Default::default()
+        };
+        let body = cx.encode(&message);
+        let timeout = cx.shared.config.attempt_timeout;
+        let spec = CallSpec {
+            rpc: Rpc::RawCoprocessor,
+            body,
+            extra: None,
+            max_execution_ms: timeout.as_millis() as u64,
+            timeout,
+            is_retry: false,
+            wants_range: false,
+            decisive: false,
+            once: false,
+        };
+        let call = cx.call(0, Target::Region(region), spec, Backoff::new(budget::RAW));
+        Step::Next(Op::RawPoint(Self { kind: Kind::Coprocessor, call }))
     }
 
     pub(crate) fn wake(self, wake: Wake) -> Step {
@@ -80,10 +143,19 @@ impl RawPoint {
         Step::Done(match end {
             CallEnd::Answered { response, .. } => match self.kind {
                 Kind::Get => reply::raw_get(response).map(Reply::Value),
+                Kind::Ttl => reply::raw_get_key_ttl(response).map(Reply::Ttl),
                 Kind::Put => reply::raw_put(response).map(|()| Reply::Done),
                 Kind::Delete => reply::raw_delete(response).map(|()| Reply::Done),
+                Kind::Swap => reply::raw_compare_and_swap(response)
+                    .map(|(previous, swapped)| Reply::Swapped { previous, swapped })
+                    .map_err(doubtful_if_nonsense),
+                Kind::Coprocessor => reply::raw_coprocessor(response).map(Reply::Bytes),
             },
             CallEnd::Failed { error, doubt } => Err(error.in_doubt(doubt && self.writes())),
+            CallEnd::Regroup { backoff, doubt } if self.kind == Kind::Coprocessor => {
+                let moved = Error::new(ErrorKind::RegionMoved, "the region has moved");
+                Err(moved.because(backoff.last().cloned()).in_doubt(doubt))
+            }
             CallEnd::Regroup { .. } => return super::misrouted("a call pinned to a region"),
         })
     }
@@ -98,8 +170,38 @@ impl RawPoint {
 
     fn writes(self) -> bool {
         match self.kind {
-            Kind::Get => false,
-            Kind::Put | Kind::Delete => true,
+            Kind::Get | Kind::Ttl => false,
+            // What a plug-in does is not known; it can write.
+            Kind::Put | Kind::Delete | Kind::Swap | Kind::Coprocessor => true,
         }
+    }
+}
+
+/// An answer that makes no sense says nothing about what the store did with the swap.
+fn doubtful_if_nonsense(error: Error) -> Error {
+    let nonsense = *error.kind() == ErrorKind::Protocol;
+    error.in_doubt(nonsense)
+}
+
+/// `raw.md` §5: «there is none» and «it is empty» are two expectations.
+fn swap_request(
+    key: Key,
+    previous: Option<Value>,
+    swap: RawSwap,
+    cf: String,
+) -> kvrpcpb::RawCasRequest {
+    let (value, ttl, delete) = match swap {
+        RawSwap::Put { value, ttl_secs } => (value, ttl_secs, false),
+        RawSwap::Delete => (Value::new(), 0, true),
+    };
+    kvrpcpb::RawCasRequest {
+        key,
+        value,
+        ttl,
+        delete,
+        cf,
+        previous_not_exist: previous.is_none(),
+        previous_value: previous.unwrap_or_default(),
+        ..Default::default()
     }
 }

@@ -8,7 +8,7 @@ use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
 use crate::backoff::{Backoff, budget};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Progress};
 use crate::op::{Op, Step, Stop};
 use crate::operation::{ColumnFamily, Key, KvPair, RawOperation, Reply, Value};
@@ -28,6 +28,8 @@ pub(crate) struct RawBatch {
 struct RawJob {
     kind: Kind,
     cf: ColumnFamily,
+    /// Writes go through the latches of compare-and-swap.
+    atomic: bool,
     max_items: usize,
     max_weight: usize,
 }
@@ -35,32 +37,52 @@ struct RawJob {
 #[derive(Clone, Debug, Hash)]
 enum Kind {
     Get(Vec<Key>),
-    Put(Vec<KvPair>, u64),
+    Put(Vec<KvPair>, Ttls),
     Delete(Vec<Key>),
+}
+
+/// How many seconds pairs live, 0 for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Ttls {
+    All(u64),
+    /// In the order of the sorted pairs.
+    Each(Vec<u64>),
 }
 
 impl RawBatch {
     pub(crate) fn start(op: RawOperation, cf: ColumnFamily, cx: &mut Cx<'_>) -> Step {
         let config = &cx.shared.config;
-        let (kind, order, max_items, max_weight) = match op {
+        let (kind, order, atomic, max_items, max_weight) = match op {
             RawOperation::BatchGet { keys } => {
                 let (keys, order) = sort_keys(keys);
-                (Kind::Get(keys), order, config.raw_batch_keys, usize::MAX)
+                (Kind::Get(keys), order, false, config.raw_batch_keys, usize::MAX)
             }
-            RawOperation::BatchDelete { keys } => {
+            RawOperation::BatchDelete { keys, atomic } => {
                 let (keys, _) = sort_keys(keys);
-                (Kind::Delete(keys), Vec::new(), config.raw_batch_keys, usize::MAX)
+                (Kind::Delete(keys), Vec::new(), atomic, config.raw_batch_keys, usize::MAX)
             }
-            RawOperation::BatchPut { pairs, ttl_secs } => {
-                let pairs = last_of_each(pairs);
-                (Kind::Put(pairs, ttl_secs), Vec::new(), usize::MAX, config.raw_batch_put_size)
+            RawOperation::BatchPut { pairs, ttls_secs, atomic } => {
+                let (pairs, ttls) = match last_of_each(pairs, ttls_secs) {
+                    Ok(sorted) => sorted,
+                    Err(error) => return Step::Done(Err(error)),
+                };
+                let kind = Kind::Put(pairs, ttls);
+                (kind, Vec::new(), atomic, usize::MAX, config.raw_batch_put_size)
             }
             RawOperation::Get { .. }
+            | RawOperation::GetKeyTtl { .. }
             | RawOperation::Put { .. }
             | RawOperation::Delete { .. }
-            | RawOperation::Scan(_) => return super::misrouted("a raw operation on one key"),
+            | RawOperation::CompareAndSwap { .. }
+            | RawOperation::Coprocessor(_)
+            | RawOperation::DeleteRange { .. }
+            | RawOperation::Scan(_)
+            | RawOperation::BatchScan { .. }
+            | RawOperation::Checksum { .. } => {
+                return super::misrouted("a raw operation that is no batch of keys");
+            }
         };
-        let job = RawJob { kind, cf, max_items, max_weight };
+        let job = RawJob { kind, cf, atomic, max_items, max_weight };
         let found = if order.is_empty() { Vec::new() } else { vec![None; job.len()] };
         let max_batches = config.max_batches;
         let fanout = Fanout::new(job, Backoff::new(budget::RAW), max_batches, 0);
@@ -175,11 +197,20 @@ impl Job for RawJob {
             }
             Kind::Delete(keys) => {
                 let keys = keys[start..end].to_vec();
-                let message = kvrpcpb::RawBatchDeleteRequest { keys, cf, ..Default::default() };
+                let message = kvrpcpb::RawBatchDeleteRequest {
+                    keys,
+                    cf,
+                    for_cas: self.atomic,
+                    ..Default::default()
+                };
                 (Rpc::RawBatchDelete, cx.encode(&message))
             }
-            Kind::Put(pairs, ttl) => {
-                let ttls = if *ttl == 0 { Vec::new() } else { vec![*ttl; end - start] };
+            Kind::Put(pairs, ttls) => {
+                let ttls = match ttls {
+                    Ttls::All(0) => Vec::new(),
+                    Ttls::All(ttl) => vec![*ttl; end - start],
+                    Ttls::Each(ttls) => ttls[start..end].to_vec(),
+                };
                 let pairs = pairs[start..end]
                     .iter()
                     .map(|pair| kvrpcpb::KvPair {
@@ -193,8 +224,9 @@ impl Job for RawJob {
                 let message = kvrpcpb::RawBatchPutRequest {
                     pairs,
                     cf,
-                    ttl: *ttl,
+                    ttl: ttls.first().copied().unwrap_or(0),
                     ttls,
+                    for_cas: self.atomic,
                     ..Default::default()
                 };
                 (Rpc::RawBatchPut, cx.encode(&message))
@@ -209,6 +241,7 @@ impl Job for RawJob {
             is_retry: batch.piece.is_retry,
             wants_range: false,
             decisive: false,
+            once: false,
         }
     }
 }
@@ -228,13 +261,31 @@ pub(crate) fn sort_keys(keys: Vec<Key>) -> (Vec<Key>, Vec<usize>) {
     (sorted, order)
 }
 
-/// The pairs in order of their keys, of several with one key the last given.
-fn last_of_each(mut pairs: Vec<KvPair>) -> Vec<KvPair> {
-    // The sort is stable, so after reversal the last given comes first among equals.
-    pairs.reverse();
-    pairs.sort_by(|a, b| a.key.cmp(&b.key));
-    pairs.dedup_by(|later, first| later.key == first.key);
-    pairs
+/// The pairs in order of their keys, of several with one key the last given, with its time to live.
+fn last_of_each(pairs: Vec<KvPair>, ttls: Vec<u64>) -> Result<(Vec<KvPair>, Ttls), Error> {
+    // Sorts are stable, so after reversal the last given comes first among equals.
+    match ttls[..] {
+        _ if pairs.is_empty() => Ok((pairs, Ttls::All(0))),
+        [ttl] => {
+            let mut pairs = pairs;
+            pairs.reverse();
+            pairs.sort_by(|a, b| a.key.cmp(&b.key));
+            pairs.dedup_by(|later, first| later.key == first.key);
+            Ok((pairs, Ttls::All(ttl)))
+        }
+        _ if ttls.len() == pairs.len() => {
+            let mut both: Vec<(KvPair, u64)> = pairs.into_iter().zip(ttls).rev().collect();
+            both.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+            both.dedup_by(|(later, _), (first, _)| later.key == first.key);
+            let (pairs, ttls) = both.into_iter().unzip();
+            Ok((pairs, Ttls::Each(ttls)))
+        }
+        _ => {
+            let (pairs, ttls) = (pairs.len(), ttls.len());
+            let text = format!("{ttls} times to live for {pairs} pairs: one for all, or one each");
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +307,21 @@ mod tests {
     #[test]
     fn of_several_values_for_a_key_the_last_counts() {
         let pairs = vec![pair("b", "1"), pair("a", "2"), pair("b", "3")];
-        assert_eq!(last_of_each(pairs), [pair("a", "2"), pair("b", "3")]);
+        let sorted = [pair("a", "2"), pair("b", "3")];
+        let (all, ttls) = last_of_each(pairs.clone(), vec![9]).unwrap();
+        assert_eq!((&all[..], ttls), (&sorted[..], Ttls::All(9)));
+        let (each, ttls) = last_of_each(pairs, vec![1, 2, 3]).unwrap();
+        assert_eq!((&each[..], ttls), (&sorted[..], Ttls::Each(vec![2, 3])));
+    }
+
+    /// raw.md §3: «len(ttls) > 0 and != len(keys) => error».
+    #[test]
+    fn times_to_live_are_one_for_all_or_one_each() {
+        let pairs = vec![pair("a", "1"), pair("b", "2"), pair("c", "3")];
+        for ttls in [vec![], vec![1, 2], vec![1, 2, 3, 4]] {
+            let error = last_of_each(pairs.clone(), ttls).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InvalidArgument);
+        }
+        assert_eq!(last_of_each(Vec::new(), Vec::new()), Ok((Vec::new(), Ttls::All(0))));
     }
 }

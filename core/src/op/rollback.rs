@@ -139,6 +139,7 @@ impl Job for RollbackJob {
             is_retry: batch.piece.is_retry,
             wants_range: false,
             decisive: false,
+            once: false,
         }
     }
 }

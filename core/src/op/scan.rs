@@ -20,7 +20,7 @@ use crate::op::snapshot::ReadView;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{ColumnFamily, Key, KeyRange, KvPair, Reply, ScanSpec, next_key};
 use crate::region::loader::Seek;
-use crate::region_call::Target;
+use crate::region_call::{Abandoned, Target};
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
 use crate::wire::outbound::LONGER_THAN_ANY_KEY;
@@ -29,13 +29,18 @@ use crate::wire::reply;
 /// Behind every key of API V1.
 const BEHIND_EVERY_KEY: &[u8] = &[0xff; LONGER_THAN_ANY_KEY];
 
+/// The numbers of a scan's waits, counted from its first.
 const CALL: Tag = 0;
 const LOCKS: Tag = 1;
 const PAUSE: Tag = 2;
+/// How many numbers a scan needs.
+pub(crate) const TAGS: Tag = 3;
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Scan {
     source: Source,
+    /// Its waits are numbered from here on.
+    first_tag: Tag,
     /// What is left of the range.
     rest: KeyRange,
     /// How many pairs are still wanted.
@@ -56,22 +61,35 @@ enum Source {
 }
 
 impl Scan {
-    pub(crate) fn start_raw(spec: ScanSpec, cf: ColumnFamily, cx: &mut Cx<'_>) -> Step {
-        Self::start(spec, Source::Raw(cf), Backoff::new(budget::RAW), cx)
+    /// A raw scan, with waits numbered from `first_tag` on, [`TAGS`] of them.
+    pub(crate) fn start_raw(
+        spec: ScanSpec,
+        cf: ColumnFamily,
+        first_tag: Tag,
+        cx: &mut Cx<'_>,
+    ) -> Step {
+        Self::start(spec, Source::Raw(cf), Backoff::new(budget::RAW), first_tag, cx)
     }
 
     pub(crate) fn start_snapshot(spec: ScanSpec, at: Timestamp, cx: &mut Cx<'_>) -> Step {
         let source = Source::Snapshot(ReadView::new(at));
-        Self::start(spec, source, Backoff::new(budget::SNAPSHOT), cx)
+        Self::start(spec, source, Backoff::new(budget::SNAPSHOT), 0, cx)
     }
 
-    fn start(spec: ScanSpec, source: Source, backoff: Backoff, cx: &mut Cx<'_>) -> Step {
+    fn start(
+        spec: ScanSpec,
+        source: Source,
+        backoff: Backoff,
+        first_tag: Tag,
+        cx: &mut Cx<'_>,
+    ) -> Step {
         let ScanSpec { range, limit, reverse, key_only } = spec;
         if limit == 0 || range.is_empty() {
             return Step::Done(Ok(Reply::Pairs(Vec::new())));
         }
         let scan = Self {
             source,
+            first_tag,
             rest: range,
             left: limit,
             reverse,
@@ -144,20 +162,22 @@ impl Scan {
             is_retry: false,
             wants_range: true,
             decisive: false,
+            once: false,
         };
-        self.call = Some(cx.call(CALL, Target::Key { key, seek }, spec, self.backoff.fork()));
+        let tag = self.first_tag + CALL;
+        self.call = Some(cx.call(tag, Target::Key { key, seek }, spec, self.backoff.fork()));
         self.wait()
     }
 
     pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
-        match (tag, wake) {
+        match (tag - self.first_tag, wake) {
             (CALL, Wake::Call(end)) => {
                 self.call = None;
                 self.page_ended(end, cx)
             }
             (LOCKS, Wake::Resolved(Ok(resolved))) => {
                 if let Source::Snapshot(view) = &mut self.source {
-                    match view.pass(resolved, &mut self.backoff, cx, PAUSE) {
+                    match view.pass(resolved, &mut self.backoff, cx, self.first_tag + PAUSE) {
                         Ok(true) => return self.page(cx),
                         Ok(false) => {}
                         Err(error) => return Step::Done(Err(error)),
@@ -184,7 +204,7 @@ impl Scan {
             Source::Snapshot(view) => match reply::scan(response) {
                 Ok(page) if page.locks.is_empty() => Ok(page.pairs),
                 Ok(page) => {
-                    view.resolve(page.locks, cx, LOCKS);
+                    view.resolve(page.locks, cx, self.first_tag + LOCKS);
                     return self.wait();
                 }
                 Err(error) => Err(error),
@@ -249,12 +269,18 @@ impl Scan {
         self.rest.is_empty() || (self.reverse && self.rest.end.is_empty())
     }
 
-    pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> Step {
+    /// Gives the page up that is under way.
+    pub(crate) fn abandon(&self, cx: &mut Cx<'_>) -> Option<Abandoned> {
         let mut left = self.call.and_then(|call| cx.abandon(call));
         if let Some(left) = &mut left {
             left.doubt = false;
             left.cause = left.cause.take().or_else(|| self.backoff.last().cloned());
         }
+        left
+    }
+
+    pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> Step {
+        let left = self.abandon(cx);
         Step::Done(Err(why.error(left, cx.shared)))
     }
 }

@@ -113,6 +113,7 @@ impl SnapshotGet {
             is_retry: self.is_retry,
             wants_range: false,
             decisive: false,
+            once: false,
         };
         let target = Target::Key { key: self.key.clone(), seek: Seek::Containing };
         self.call = Some(cx.call(CALL, target, spec, self.backoff.fork()));
@@ -292,6 +293,7 @@ impl Job for GetJob {
             is_retry: batch.piece.is_retry,
             wants_range: false,
             decisive: false,
+            once: false,
         }
     }
 }

@@ -421,6 +421,7 @@ impl Shared {
                     None => call.remember(error, Next::Try),
                 }
             }
+            Reaction::Again { doubt: true, .. } if call.spec.once => call.end_in_doubt(error),
             Reaction::Again { backoff, doubt } => {
                 call.doubt |= doubt;
                 if busy {
@@ -451,6 +452,7 @@ impl Shared {
                 Next::End(call.give_up(error.at(Some(region), Some(peer.store))))
             }
             // A request that can be repeated harmlessly finds out by being repeated.
+            Reaction::InDoubt(_) if call.spec.once => call.end_in_doubt(error),
             Reaction::InDoubt(_) if !call.spec.decisive => {
                 call.doubt = true;
                 Next::Pause { kind: BackoffKind::RegionMiss, then: Then::Relocate, error }
@@ -555,6 +557,9 @@ impl Shared {
             let error = fatal.at(Some(attempt.region), Some(attempt.peer.store));
             return Next::End(call.give_up(error));
         }
+        if call.doubt && call.spec.once {
+            return call.end_in_doubt(error);
+        }
         call.trouble(attempt).failed(attempt.peer.id);
         Next::Pause { kind: BackoffKind::TikvRpc, then: Then::Again, error }
     }
@@ -574,6 +579,16 @@ impl RegionCall {
     fn remember(&mut self, error: Error, next: Next) -> Next {
         self.last_error = Some(error);
         next
+    }
+
+    /// The end of a request that must not be sent again and may have been executed.
+    fn end_in_doubt(&mut self, error: Error) -> Next {
+        self.doubt = true;
+        let text = "it may have been executed, and must not be repeated";
+        let undetermined = Error::new(ErrorKind::Undetermined, text)
+            .at(error.region(), error.store())
+            .because(Some(error));
+        Next::End(self.give_up(undetermined))
     }
 
     fn give_up(&self, error: Error) -> CallEnd {

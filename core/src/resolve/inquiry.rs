@@ -350,6 +350,7 @@ fn write_spec(rpc: Rpc, message: &impl StoreRequest, is_retry: bool, cx: &mut Cx
         is_retry,
         wants_range: false,
         decisive: false,
+        once: false,
     }
 }
 

@@ -125,7 +125,21 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
     }
     let key_error = key_error(word, rest);
     let text = if word == "error" { rest.to_owned() } else { String::new() };
-    let known = ["ok", "none", "error", "value", "pairs", "alive", "committed", "rolled_back"];
+    let known = [
+        "ok",
+        "none",
+        "error",
+        "value",
+        "pairs",
+        "ttl",
+        "swapped",
+        "kept",
+        "sum",
+        "bytes",
+        "alive",
+        "committed",
+        "rolled_back",
+    ];
     if key_error.is_none() && !known.contains(&word) {
         return None;
     }
@@ -167,6 +181,43 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
         Rpc::RawScan => {
             Response::RawScan(kvrpcpb::RawScanResponse { kvs: pairs(rest), ..Default::default() })
         }
+        // ttl N
+        Rpc::RawGetKeyTtl => Response::RawGetKeyTtl(kvrpcpb::RawGetKeyTtlResponse {
+            ttl: if word == "ttl" { rest.parse().expect("seconds") } else { 0 },
+            not_found: word == "none",
+            error: text,
+            ..Default::default()
+        }),
+        // swapped V, kept V: `-` for no value before.
+        Rpc::RawCompareAndSwap => Response::RawCompareAndSwap(kvrpcpb::RawCasResponse {
+            succeed: word == "swapped",
+            previous_not_exist: rest == "-",
+            previous_value: if rest == "-" { Bytes::new() } else { bytes(rest) },
+            error: text,
+            ..Default::default()
+        }),
+        Rpc::RawDeleteRange => Response::RawDeleteRange(kvrpcpb::RawDeleteRangeResponse {
+            error: text,
+            ..Default::default()
+        }),
+        // sum CRC PAIRS BYTES
+        Rpc::RawChecksum => {
+            let numbers: Vec<u64> =
+                rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
+            Response::RawChecksum(kvrpcpb::RawChecksumResponse {
+                checksum: number(0),
+                total_kvs: number(1),
+                total_bytes: number(2),
+                error: text,
+                ..Default::default()
+            })
+        }
+        Rpc::RawCoprocessor => Response::RawCoprocessor(kvrpcpb::RawCoprocessorResponse {
+            data: if word == "bytes" { bytes(rest) } else { Bytes::new() },
+            error: text,
+            ..Default::default()
+        }),
         Rpc::KvGet => Response::Get(kvrpcpb::GetResponse {
             value: if word == "value" { bytes(rest) } else { Bytes::new() },
             not_found: word == "none",
@@ -239,6 +290,11 @@ fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
         RawBatchPut RawBatchPutResponse,
         RawBatchDelete RawBatchDeleteResponse,
         RawScan RawScanResponse,
+        RawGetKeyTtl RawGetKeyTtlResponse,
+        RawCompareAndSwap RawCasResponse,
+        RawDeleteRange RawDeleteRangeResponse,
+        RawChecksum RawChecksumResponse,
+        RawCoprocessor RawCoprocessorResponse,
         Get GetResponse,
         BatchGet BatchGetResponse,
         Scan ScanResponse,

@@ -94,16 +94,54 @@ fn body(request: &Request) -> String {
         Rpc::RawPut => {
             let put: kvrpcpb::RawPutRequest = m(request);
             let ttl = if put.ttl > 0 { format!(" ttl {}", put.ttl) } else { String::new() };
-            format!("{}={}{ttl}", text(&put.key), text(&put.value))
+            let atomic = atomic(put.for_cas);
+            format!("{}={}{ttl}{atomic}", text(&put.key), text(&put.value))
         }
-        Rpc::RawDelete => text(&m::<kvrpcpb::RawDeleteRequest>(request).key),
+        Rpc::RawDelete => {
+            let delete: kvrpcpb::RawDeleteRequest = m(request);
+            format!("{}{}", text(&delete.key), atomic(delete.for_cas))
+        }
+        Rpc::RawGetKeyTtl => text(&m::<kvrpcpb::RawGetKeyTtlRequest>(request).key),
+        Rpc::RawCompareAndSwap => {
+            let swap: kvrpcpb::RawCasRequest = m(request);
+            let previous = match swap.previous_not_exist {
+                true => "-".into(),
+                false => format!("\"{}\"", text(&swap.previous_value)),
+            };
+            let new = match swap.delete {
+                true => "deleted".into(),
+                false => format!("\"{}\"", text(&swap.value)),
+            };
+            let ttl = if swap.ttl > 0 { format!(" ttl {}", swap.ttl) } else { String::new() };
+            format!("{} from {previous} to {new}{ttl}", text(&swap.key))
+        }
+        Rpc::RawDeleteRange => {
+            let delete: kvrpcpb::RawDeleteRangeRequest = m(request);
+            format!("{}..{}", text(&delete.start_key), text(&delete.end_key))
+        }
+        Rpc::RawChecksum => ranges(&m::<kvrpcpb::RawChecksumRequest>(request).ranges),
+        Rpc::RawCoprocessor => {
+            let question: kvrpcpb::RawCoprocessorRequest = m(request);
+            format!("{} {}", ranges(&question.ranges), text(&question.data))
+        }
         Rpc::RawBatchGet => texts(&m::<kvrpcpb::RawBatchGetRequest>(request).keys),
-        Rpc::RawBatchDelete => texts(&m::<kvrpcpb::RawBatchDeleteRequest>(request).keys),
+        Rpc::RawBatchDelete => {
+            let delete: kvrpcpb::RawBatchDeleteRequest = m(request);
+            format!("{}{}", texts(&delete.keys), atomic(delete.for_cas))
+        }
         Rpc::RawBatchPut => {
             let put: kvrpcpb::RawBatchPutRequest = m(request);
             let pair =
                 |pair: &kvrpcpb::KvPair| format!("{}={}", text(&pair.key), text(&pair.value));
-            put.pairs.iter().map(pair).collect::<Vec<_>>().join(" ")
+            let pairs = put.pairs.iter().map(pair).collect::<Vec<_>>().join(" ");
+            #[allow(deprecated, reason = "old stores read it")]
+            let legacy = put.ttl;
+            assert_eq!(legacy, put.ttls.first().copied().unwrap_or(0), "raw.md §3");
+            let ttls = match put.ttls.is_empty() {
+                true => String::new(),
+                false => format!(" ttls {:?}", put.ttls),
+            };
+            format!("{pairs}{ttls}{}", atomic(put.for_cas))
         }
         Rpc::RawScan => {
             let scan: kvrpcpb::RawScanRequest = m(request);
@@ -173,6 +211,16 @@ fn body(request: &Request) -> String {
     if what.is_empty() { name } else { format!("{name} {what}") }
 }
 
+fn atomic(for_cas: bool) -> &'static str {
+    if for_cas { " atomic" } else { "" }
+}
+
+fn ranges(list: &[kvrpcpb::KeyRange]) -> String {
+    let one =
+        |range: &kvrpcpb::KeyRange| format!("{}..{}", text(&range.start_key), text(&range.end_key));
+    list.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
 fn prewrite(prewrite: &kvrpcpb::PrewriteRequest) -> String {
     let one = |mutation: &kvrpcpb::Mutation| {
         let key = text(&mutation.key);
@@ -210,6 +258,25 @@ pub(super) fn reply(reply: &Reply) -> String {
             let pair = |pair: &crate::KvPair| format!(" {}={}", text(&pair.key), text(&pair.value));
             format!("pairs{}", pairs.iter().map(pair).collect::<String>())
         }
+        Reply::Ttl(Some(ttl)) => format!("ttl {ttl}"),
+        Reply::Ttl(None) => "none".into(),
+        Reply::Swapped { previous, swapped } => {
+            format!("{}, before: {}", if *swapped { "swapped" } else { "kept" }, value(previous))
+        }
+        Reply::Checksum(sum) => {
+            format!("sum {} of {} pairs, {} bytes", sum.crc64_xor, sum.total_kvs, sum.total_bytes)
+        }
+        Reply::Regions(regions) => {
+            let range =
+                |range: &crate::KeyRange| format!(" {}..{}", text(&range.start), text(&range.end));
+            let one = |found: &crate::RegionRanges| {
+                let ranges: String = found.ranges.iter().map(range).collect();
+                let (region, bounds) = (found.region, range(&found.bounds));
+                format!("region {}.{}{bounds}:{ranges}", region.id, region.version)
+            };
+            regions.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
         Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),

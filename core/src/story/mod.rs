@@ -195,6 +195,12 @@ impl Story {
         self.core = Core::new(self.config.clone(), 7, self.now);
     }
 
+    /// Plays one input and gives what was told, for what a whole text cannot say.
+    pub(crate) fn play(&mut self, line: &str) -> String {
+        self.input(line);
+        std::mem::take(&mut self.told)
+    }
+
     fn whole(&self) -> String {
         format!("{}{}", self.earlier, self.told)
     }

@@ -3,7 +3,12 @@
 //! | input | meaning |
 //! |---|---|
 //! | `get K`, `put K=V`, `delete K`, `batch_get K…`, `batch_put K=V…`, `batch_delete K…` | raw operations |
-//! | `scan A..B N`, `rscan A..B N` | raw scans |
+//! | `put K=V ttl N`, `batch_put_ttl K=V:N…`, `ttl K` | raw operations with times to live |
+//! | `atomic put …`, `atomic delete …` and so on | the same in atomic mode |
+//! | `cas K V W`, `cas K V W ttl N`, `cad K V` | compare-and-swap and -delete; `-` for no value, `""` for the empty one |
+//! | `delete_range A..B`, `checksum A..B`, `regions A..B…` | |
+//! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
+//! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
 //! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
 //! | `rollback @TS K…`, `tso`, `ready` | |
@@ -26,7 +31,8 @@ use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
     ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
-    RawOperation, ReadOperation, ScanSpec, StoreId, Timestamp,
+    RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, StoreId,
+    Timestamp, Value,
 };
 
 impl Story {
@@ -84,6 +90,19 @@ impl Story {
                 _ => self.tso_is_silent = true,
             },
             "speak" => (self.pd_is_silent, self.tso_is_silent) = (false, false),
+            "atomic" => {
+                let mut operation = operation(words[0], &words[1..]);
+                if let Operation::Raw { op, .. } = &mut operation {
+                    match op {
+                        RawOperation::Put { atomic, .. }
+                        | RawOperation::Delete { atomic, .. }
+                        | RawOperation::BatchPut { atomic, .. }
+                        | RawOperation::BatchDelete { atomic, .. } => *atomic = true,
+                        other => panic!("{other:?} has no atomic mode"),
+                    }
+                }
+                self.submit(operation, Duration::from_secs(60));
+            }
             _ => {
                 let timeout = Duration::from_secs(60);
                 self.submit(operation(word, &words), timeout);
@@ -177,9 +196,26 @@ fn timestamp(word: &str) -> Timestamp {
     Timestamp::from_version(version(word)).expect("a timestamp")
 }
 
+fn range(word: &str) -> KeyRange {
+    let (start, end) = word.split_once("..").expect("start..end");
+    KeyRange { start: bytes(start), end: bytes(end) }
+}
+
+/// `-` for no value, `""` for the empty one.
+fn value(word: &str) -> Option<Value> {
+    match word {
+        "-" => None,
+        "\"\"" => Some(Value::new()),
+        word => Some(bytes(word)),
+    }
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().expect("a number")
+}
+
 fn scan(words: &[&str], reverse: bool) -> ScanSpec {
-    let (start, end) = words[0].split_once("..").expect("start..end");
-    let range = KeyRange { start: bytes(start), end: bytes(end) };
+    let range = range(words[0]);
     ScanSpec { range, limit: words[1].parse().expect("a limit"), reverse, key_only: false }
 }
 
@@ -212,15 +248,49 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "get" => raw(RawOperation::Get { key: bytes(words[0]) }),
         "put" => {
             let KvPair { key, value } = pair(words[0]);
-            raw(RawOperation::Put { key, value, ttl_secs: 0 })
+            let ttl_secs = words.get(2).map_or(0, |word| number(word));
+            raw(RawOperation::Put { key, value, ttl_secs, atomic: false })
         }
-        "delete" => raw(RawOperation::Delete { key: bytes(words[0]) }),
+        "ttl" => raw(RawOperation::GetKeyTtl { key: bytes(words[0]) }),
+        "cas" => {
+            let ttl_secs = words.get(4).map_or(0, |word| number(word));
+            let new = value(words[2]).expect("a value");
+            raw(RawOperation::CompareAndSwap {
+                key: bytes(words[0]),
+                previous: value(words[1]),
+                swap: RawSwap::Put { value: new, ttl_secs },
+            })
+        }
+        "cad" => raw(RawOperation::CompareAndSwap {
+            key: bytes(words[0]),
+            previous: value(words[1]),
+            swap: RawSwap::Delete,
+        }),
+        "delete_range" => raw(RawOperation::DeleteRange { range: range(words[0]) }),
+        "checksum" => raw(RawOperation::Checksum { range: range(words[0]) }),
+        "regions" => Operation::Regions { ranges: words.iter().map(|word| range(word)).collect() },
+        "copr" => raw(RawOperation::Coprocessor(Box::new(RawCoprocessor {
+            name: "plug-in".into(),
+            version_req: "*".into(),
+            region: RegionVersion { id: number(words[0]), conf_ver: 1, version: number(words[1]) },
+            ranges: vec![range(words[2])],
+            data: bytes(words[3]),
+        }))),
+        "delete" => raw(RawOperation::Delete { key: bytes(words[0]), atomic: false }),
         "batch_get" => raw(RawOperation::BatchGet { keys: keys(words) }),
-        "batch_delete" => raw(RawOperation::BatchDelete { keys: keys(words) }),
+        "batch_delete" => raw(RawOperation::BatchDelete { keys: keys(words), atomic: false }),
         "batch_put" => {
             let pairs = words.iter().map(|word| pair(word)).collect();
-            raw(RawOperation::BatchPut { pairs, ttl_secs: 0 })
+            raw(RawOperation::BatchPut { pairs, ttls_secs: vec![0], atomic: false })
         }
+        "batch_put_ttl" => {
+            let both = words.iter().map(|word| word.split_once(':').expect("key=value:ttl"));
+            let (pairs, ttls_secs) = both.map(|(kv, ttl)| (pair(kv), number(ttl))).unzip();
+            raw(RawOperation::BatchPut { pairs, ttls_secs, atomic: false })
+        }
+        "batch_scan" => raw(RawOperation::BatchScan {
+            scans: words[1..].iter().map(|word| scan(&[word, words[0]], false)).collect(),
+        }),
         "scan" | "rscan" => raw(RawOperation::Scan(scan(words, word == "rscan"))),
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),

@@ -11,7 +11,7 @@
 use anatase_proto::{errorpb, kvrpcpb};
 
 use crate::error::{Error, ErrorKind};
-use crate::operation::{Key, KvPair, Value};
+use crate::operation::{Key, KvPair, RawChecksum, Value};
 use crate::timestamp::Timestamp;
 use crate::wire::Response;
 use crate::wire::key_error::{self, KeyError};
@@ -122,6 +122,11 @@ impl Response {
             Self::RawBatchPut(message) => message.region_error.take(),
             Self::RawBatchDelete(message) => message.region_error.take(),
             Self::RawScan(message) => message.region_error.take(),
+            Self::RawGetKeyTtl(message) => message.region_error.take(),
+            Self::RawCompareAndSwap(message) => message.region_error.take(),
+            Self::RawDeleteRange(message) => message.region_error.take(),
+            Self::RawChecksum(message) => message.region_error.take(),
+            Self::RawCoprocessor(message) => message.region_error.take(),
             Self::GetMembers(_)
             | Self::GetRegion(_)
             | Self::GetPrevRegion(_)
@@ -161,20 +166,62 @@ pub(crate) fn raw_get(response: Response) -> Result<Option<Value>, Error> {
     Ok(if message.not_found { None } else { Some(message.value) })
 }
 
+/// The same for a write. What a store calls a timeout is that of its own waiting: the write may be
+/// on its way through Raft all the same.
+fn raw_write_error(text: String) -> Result<(), Error> {
+    let in_doubt = text.to_ascii_lowercase().contains("timeout");
+    raw_error(text).map_err(|error| error.in_doubt(in_doubt))
+}
+
 pub(crate) fn raw_put(response: Response) -> Result<(), Error> {
-    raw_error(expect!(response, RawPut).error)
+    raw_write_error(expect!(response, RawPut).error)
 }
 
 pub(crate) fn raw_delete(response: Response) -> Result<(), Error> {
-    raw_error(expect!(response, RawDelete).error)
+    raw_write_error(expect!(response, RawDelete).error)
 }
 
 pub(crate) fn raw_batch_put(response: Response) -> Result<(), Error> {
-    raw_error(expect!(response, RawBatchPut).error)
+    raw_write_error(expect!(response, RawBatchPut).error)
 }
 
 pub(crate) fn raw_batch_delete(response: Response) -> Result<(), Error> {
-    raw_error(expect!(response, RawBatchDelete).error)
+    raw_write_error(expect!(response, RawBatchDelete).error)
+}
+
+pub(crate) fn raw_delete_range(response: Response) -> Result<(), Error> {
+    raw_write_error(expect!(response, RawDeleteRange).error)
+}
+
+/// Seconds, 0 for ever; `None` if there is no such key.
+pub(crate) fn raw_get_key_ttl(response: Response) -> Result<Option<u64>, Error> {
+    let message = expect!(response, RawGetKeyTtl);
+    raw_error(message.error)?;
+    Ok(if message.not_found { None } else { Some(message.ttl) })
+}
+
+/// The value before, and whether it was replaced. An empty value is a value here, too (raw.md §5).
+pub(crate) fn raw_compare_and_swap(response: Response) -> Result<(Option<Value>, bool), Error> {
+    let message = expect!(response, RawCompareAndSwap);
+    raw_write_error(message.error)?;
+    let previous = if message.previous_not_exist { None } else { Some(message.previous_value) };
+    Ok((previous, message.succeed))
+}
+
+pub(crate) fn raw_checksum(response: Response) -> Result<RawChecksum, Error> {
+    let message = expect!(response, RawChecksum);
+    raw_error(message.error)?;
+    Ok(RawChecksum {
+        crc64_xor: message.checksum,
+        total_kvs: message.total_kvs,
+        total_bytes: message.total_bytes,
+    })
+}
+
+pub(crate) fn raw_coprocessor(response: Response) -> Result<Value, Error> {
+    let message = expect!(response, RawCoprocessor);
+    raw_write_error(message.error)?;
+    Ok(message.data)
 }
 
 /// The pairs that exist.
@@ -425,6 +472,49 @@ mod tests {
             let refused = Error::new(ErrorKind::Refused, "ttl is not enabled");
             assert_eq!(parse(response("ttl is not enabled".into())), Err(refused));
         }
+    }
+
+    /// A store's own timeout says nothing about what became of a write.
+    #[test]
+    fn a_raw_write_that_timed_out_in_the_store_is_in_doubt() {
+        for (text, doubt) in [("Timeout after 5s", true), ("invalid cf name: x", false)] {
+            let error: String = text.into();
+            let put = kvrpcpb::RawPutResponse { error: error.clone(), ..Default::default() };
+            let swap = kvrpcpb::RawCasResponse { error: error.clone(), ..Default::default() };
+            let get = kvrpcpb::RawGetResponse { error, ..Default::default() };
+            let told = [
+                (raw_put(Response::RawPut(put)).unwrap_err(), doubt),
+                (raw_compare_and_swap(Response::RawCompareAndSwap(swap)).unwrap_err(), doubt),
+                (raw_get(Response::RawGet(get)).unwrap_err(), false),
+            ];
+            for (error, doubt) in told {
+                assert_eq!((error.kind(), error.is_undetermined()), (&ErrorKind::Refused, doubt));
+            }
+        }
+    }
+
+    /// raw.md §3, §5: absent, for ever, and a while; absent, empty and something.
+    #[test]
+    fn a_ttl_and_a_previous_value_tell_absent_from_empty() {
+        let ttl = |not_found, ttl| {
+            let message = kvrpcpb::RawGetKeyTtlResponse { not_found, ttl, ..Default::default() };
+            raw_get_key_ttl(Response::RawGetKeyTtl(message))
+        };
+        assert_eq!(ttl(true, 0), Ok(None));
+        assert_eq!(ttl(false, 0), Ok(Some(0)));
+        assert_eq!(ttl(false, 7), Ok(Some(7)));
+        let swap = |previous_not_exist, value: &'static str, succeed| {
+            let message = kvrpcpb::RawCasResponse {
+                previous_not_exist,
+                previous_value: value.into(),
+                succeed,
+                ..Default::default()
+            };
+            raw_compare_and_swap(Response::RawCompareAndSwap(message))
+        };
+        assert_eq!(swap(true, "", true), Ok((None, true)));
+        assert_eq!(swap(false, "", false), Ok((Some(Value::new()), false)));
+        assert_eq!(swap(false, "v", true), Ok((Some("v".into()), true)));
     }
 
     /// raw.md §3: «a careful client should turn pair errors into an error».

@@ -563,6 +563,20 @@ impl World {
             Rpc::RawDelete => with!(RawDelete, RawDeleteResponse, error: text),
             Rpc::RawBatchPut => with!(RawBatchPut, RawBatchPutResponse, error: text),
             Rpc::RawBatchDelete => with!(RawBatchDelete, RawBatchDeleteResponse, error: text),
+            Rpc::RawGetKeyTtl => {
+                with!(RawGetKeyTtl, RawGetKeyTtlResponse, error: text, ttl: ttl, not_found: not_found)
+            }
+            Rpc::RawCompareAndSwap => {
+                with!(RawCompareAndSwap, RawCasResponse, error: text, previous_value: value,
+                    previous_not_exist: not_found, succeed: chance.one_in(2))
+            }
+            Rpc::RawDeleteRange => with!(RawDeleteRange, RawDeleteRangeResponse, error: text),
+            Rpc::RawChecksum => {
+                with!(RawChecksum, RawChecksumResponse, error: text, checksum: version, total_kvs: ttl)
+            }
+            Rpc::RawCoprocessor => {
+                with!(RawCoprocessor, RawCoprocessorResponse, error: text, data: value)
+            }
             Rpc::RawBatchGet => with!(RawBatchGet, RawBatchGetResponse, pairs: pairs),
             Rpc::RawScan => with!(RawScan, RawScanResponse, kvs: pairs),
             Rpc::KvGet => with!(Get, GetResponse, error: boxed, value: value, not_found: not_found),

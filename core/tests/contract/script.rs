@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anatase_core::{
     ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp,
+    OpOptions, Operation, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion,
+    ScanSpec, Timestamp,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -173,6 +174,9 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
         ]);
     }
     match mode {
+        KeyMode::Raw if chance.one_in(12) => {
+            Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() }
+        }
         KeyMode::Raw => Operation::Raw {
             op: raw(chance),
             cf: chance.pick(&[ColumnFamily::DEFAULT, ColumnFamily::new("write")]),
@@ -183,19 +187,51 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
 
 fn raw(chance: &mut Chance) -> RawOperation {
     let ttl_secs = chance.pick(&[0, 0, 1, u64::MAX]);
-    match chance.below(7) {
+    let atomic = chance.one_in(3);
+    match chance.below(13) {
         0 => RawOperation::Get { key: key(chance) },
-        1 => RawOperation::Put { key: key(chance), value: key(chance), ttl_secs },
-        2 => RawOperation::Delete { key: key(chance) },
+        1 => RawOperation::Put { key: key(chance), value: key(chance), ttl_secs, atomic },
+        2 => RawOperation::Delete { key: key(chance), atomic },
         3 => RawOperation::BatchGet { keys: keys(chance) },
         4 => {
             let pairs = keys(chance).into_iter();
-            let pairs = pairs.map(|key| KvPair { value: key.clone(), key }).collect();
-            RawOperation::BatchPut { pairs, ttl_secs }
+            let pairs: Vec<KvPair> = pairs.map(|key| KvPair { value: key.clone(), key }).collect();
+            // Now and then as many as make no sense.
+            let ttls = chance.pick(&[1, 1, pairs.len(), pairs.len(), 3]);
+            RawOperation::BatchPut { pairs, ttls_secs: vec![ttl_secs; ttls], atomic }
         }
-        5 => RawOperation::BatchDelete { keys: keys(chance) },
+        5 => RawOperation::BatchDelete { keys: keys(chance), atomic },
+        6 => RawOperation::GetKeyTtl { key: key(chance) },
+        7 => RawOperation::CompareAndSwap {
+            key: key(chance),
+            previous: chance.rarely(2, key),
+            swap: match chance.one_in(4) {
+                true => RawSwap::Delete,
+                false => RawSwap::Put { value: key(chance), ttl_secs },
+            },
+        },
+        8 => RawOperation::DeleteRange { range: range(chance) },
+        9 => RawOperation::Checksum { range: range(chance) },
+        10 => {
+            RawOperation::BatchScan { scans: (0..chance.below(4)).map(|_| scan(chance)).collect() }
+        }
+        11 => RawOperation::Coprocessor(Box::new(RawCoprocessor {
+            name: "plug-in".into(),
+            version_req: "*".into(),
+            region: RegionVersion {
+                id: 1 + chance.below(3),
+                conf_ver: 1,
+                version: 1 + chance.below(3),
+            },
+            ranges: vec![range(chance)],
+            data: key(chance),
+        })),
         _ => RawOperation::Scan(scan(chance)),
     }
+}
+
+fn range(chance: &mut Chance) -> KeyRange {
+    KeyRange { start: key(chance), end: key(chance) }
 }
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
