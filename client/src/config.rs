@@ -46,6 +46,7 @@ pub struct Config {
     pub(crate) validate_read_timestamp: bool,
     pub(crate) pd_breaker_percent: u32,
     pub(crate) max_operations: usize,
+    pub(crate) scan_page_size: u32,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
@@ -65,6 +66,7 @@ impl Default for Config {
             validate_read_timestamp: true,
             pd_breaker_percent: 0,
             max_operations: 1 << 20,
+            scan_page_size: 256,
             seed: None,
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
@@ -158,6 +160,15 @@ impl Config {
     #[must_use]
     pub fn with_max_operations(mut self, max: usize) -> Self {
         self.max_operations = max;
+        self
+    }
+
+    /// How many pairs a [`ScanStream`](crate::ScanStream) fetches at once, unless it says otherwise. 256
+    /// by default, as in client-go; from 1 up to [`MAX_RAW_SCAN_LIMIT`](crate::MAX_RAW_SCAN_LIMIT),
+    /// to which other numbers are brought.
+    #[must_use]
+    pub fn with_scan_page_size(mut self, pairs: u32) -> Self {
+        self.scan_page_size = pairs;
         self
     }
 

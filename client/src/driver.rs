@@ -227,6 +227,11 @@ impl Driver {
         self.waiters.leave(ticket);
     }
 
+    /// The id of the cluster; 0 before PD has told it.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.lock().core.cluster_id()
+    }
+
     // ---- the end -------------------------------------------------------------------------------
 
     /// Refuses new operations, ends reads, lets commits settle; within [`GRACE`] it is over.

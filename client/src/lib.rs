@@ -50,6 +50,7 @@ mod raw;
 mod request;
 mod runtime;
 mod signal;
+mod stream;
 mod transport;
 mod txn;
 mod waiters;
@@ -65,9 +66,12 @@ pub use error::{
 pub use key::{IntoValue, Key, KvPair, Value};
 pub use operation::OperationFuture;
 pub use range::BoundRange;
-pub use raw::{MAX_RAW_SCAN_LIMIT, RawClient, RawRequest};
+pub use raw::{
+    Coprocessor, CoprocessorFuture, MAX_RAW_SCAN_LIMIT, RawChecksum, RawClient, RawRequest, Region,
+};
 pub use request::Request;
 pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
+pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
     Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, Snapshot, Transaction,

@@ -155,7 +155,7 @@ impl<T> fmt::Debug for OperationFuture<T> {
 pub(crate) mod kinds {
     use super::{Kind, Reply};
     use crate::key::{Key, KvPair, Value};
-    use anatase_core::{CommitOutcome, Timestamp};
+    use anatase_core::{CommitOutcome, RawChecksum, RegionRanges, Timestamp};
 
     pub(crate) const READY: Kind<()> = Kind { take: done, writes: false };
     pub(crate) const WRITE: Kind<()> = Kind { take: done, writes: true };
@@ -190,6 +190,50 @@ pub(crate) mod kinds {
     pub(crate) const KEYS: Kind<Vec<Key>> = Kind {
         take: |reply| match reply {
             Reply::Pairs(pairs) => Some(pairs.into_iter().map(|pair| pair.key.into()).collect()),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const TTL: Kind<Option<u64>> = Kind {
+        take: |reply| match reply {
+            Reply::Ttl(ttl) => Some(ttl),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const SWAP: Kind<(Option<Value>, bool)> = Kind {
+        take: |reply| match reply {
+            Reply::Swapped { previous, swapped } => Some((previous, swapped)),
+            _ => None,
+        },
+        writes: true,
+    };
+    pub(crate) const CHECKSUM: Kind<RawChecksum> = Kind {
+        take: |reply| match reply {
+            Reply::Checksum(sum) => Some(sum),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const REGIONS: Kind<Vec<RegionRanges>> = Kind {
+        take: |reply| match reply {
+            Reply::Regions(regions) => Some(regions),
+            _ => None,
+        },
+        writes: false,
+    };
+    /// Of a plug-in, which may write for all that is known here.
+    pub(crate) const BYTES: Kind<Value> = Kind {
+        take: |reply| match reply {
+            Reply::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        writes: true,
+    };
+    /// As the core has them, for whoever goes on from the last.
+    pub(crate) const PAGE: Kind<Vec<anatase_core::KvPair>> = Kind {
+        take: |reply| match reply {
+            Reply::Pairs(pairs) => Some(pairs),
             _ => None,
         },
         writes: false,

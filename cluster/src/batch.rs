@@ -14,7 +14,6 @@ use anatase_proto::{
         BufferBatchGetResponse, CheckSecondaryLocksResponse, FlashbackToVersionResponse,
         FlushResponse, GcResponse, ImportResponse, KeyError as WireKeyError,
         PessimisticLockResponse, PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
-        RawCoprocessorResponse,
     },
     prost::Message,
     tikvpb::{
@@ -107,6 +106,7 @@ commands! {
     served RawScan;
     served RawDeleteRange;
     served RawBatchScan;
+    served RawCoprocessor;
     served CheckTxnStatus;
     served TxnHeartBeat;
     served GetHealthFeedback;
@@ -117,7 +117,6 @@ commands! {
     refused PessimisticLock PessimisticLockResponse, errors = text => aborts(text);
     refused PessimisticRollback PessimisticRollbackResponse, errors = text => aborts(text);
     refused CheckSecondaryLocks CheckSecondaryLocksResponse, error = text => abort(text);
-    refused RawCoprocessor RawCoprocessorResponse, error = text => text;
     refused FlashbackToVersion FlashbackToVersionResponse, error = text => text;
     refused PrepareFlashbackToVersion PrepareFlashbackToVersionResponse, error = text => text;
     refused Flush FlushResponse, errors = text => aborts(text);

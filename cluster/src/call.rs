@@ -172,6 +172,7 @@ calls! {
         RawGetKeyTtl: kvrpcpb::RawGetKeyTtlRequest => kvrpcpb::RawGetKeyTtlResponse, Read, raw::get_key_ttl;
         RawCompareAndSwap: kvrpcpb::RawCasRequest => kvrpcpb::RawCasResponse, Write, raw::compare_and_swap;
         RawChecksum: kvrpcpb::RawChecksumRequest => kvrpcpb::RawChecksumResponse, Read, raw::checksum;
+        RawCoprocessor: kvrpcpb::RawCoprocessorRequest => kvrpcpb::RawCoprocessorResponse, Read, raw::coprocessor;
         SplitRegion: kvrpcpb::SplitRegionRequest => kvrpcpb::SplitRegionResponse, Clean, store_level::split_region;
     }
     to a store {

@@ -97,5 +97,6 @@ pub use mvcc::{
     inspect::{LockView, WriteView},
 };
 pub use pd::{Keyspace, KeyspaceState, Member, PdMetadata};
+pub use raw::{Coprocessor, CoprocessorCall};
 pub use region::{Peer, PeerId, Region, RegionId, Role};
 pub use store::{Disk, Store, StoreId, StoreState};

@@ -113,7 +113,7 @@ async fn a_status_has_a_code_and_a_text() {
     assert_eq!(code, 9);
     assert!(text.starts_with("mismatch cluster id, need"), "{text}");
     let lost = pd
-        .call::<kvrpcpb::RawGetResponse>(Rpc::RawCoprocessor, &RawGetRequest::default())
+        .call::<kvrpcpb::RawGetResponse>(Rpc::Compact, &RawGetRequest::default())
         .await
         .unwrap_err();
     assert!(matches!(lost, Lost::Status(12, _)), "{lost:?}");

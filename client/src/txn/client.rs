@@ -41,6 +41,7 @@ use crate::transport::Transport;
 pub struct TransactionClient<R> {
     handle: Arc<Handle>,
     timeout: Duration,
+    page: u32,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -102,13 +103,24 @@ impl<R> TransactionClient<R> {
     }
 
     fn made(handle: Arc<Handle>, config: &Config) -> Self {
-        Self { handle, timeout: config.timeout, runtime: PhantomData }
+        let (timeout, page) = (config.timeout, config.scan_page_size);
+        Self { handle, timeout, page, runtime: PhantomData }
+    }
+
+    /// The id of the cluster, as PD names it.
+    pub fn cluster_id(&self) -> u64 {
+        self.handle.driver.cluster_id()
     }
 
     /// Begins an optimistic transaction: it reads a snapshot, keeps its writes to itself, and finds
     /// out at commit whether somebody else was faster. Costs one timestamp of PD.
     pub fn begin_optimistic(&self) -> Begin {
-        Begin { handle: self.handle.clone(), limit: self.timeout, timeout: self.timeout }
+        Begin {
+            handle: self.handle.clone(),
+            limit: self.timeout,
+            timeout: self.timeout,
+            page: self.page,
+        }
     }
 
     /// The state of the store at `at`. Sends nothing.
@@ -117,7 +129,7 @@ impl<R> TransactionClient<R> {
     /// [`ErrorKind::FutureTimestamp`](crate::ErrorKind::FutureTimestamp); only [`Timestamp::MAX`],
     /// which reads what is newest, is exempt.
     pub fn snapshot(&self, at: Timestamp) -> Snapshot {
-        Snapshot::new(self.handle.clone(), at, self.timeout)
+        Snapshot::new(self.handle.clone(), at, self.timeout, self.page)
     }
 
     /// A fresh timestamp of PD: later than that of everything that has committed by now.
@@ -182,7 +194,12 @@ impl<R> TransactionClient<R> {
 
 impl<R> Clone for TransactionClient<R> {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone(), timeout: self.timeout, runtime: PhantomData }
+        Self {
+            handle: self.handle.clone(),
+            timeout: self.timeout,
+            page: self.page,
+            runtime: PhantomData,
+        }
     }
 }
 
@@ -198,6 +215,7 @@ pub struct Begin {
     handle: Arc<Handle>,
     limit: Duration,
     timeout: Duration,
+    page: u32,
 }
 
 impl Begin {
@@ -220,7 +238,7 @@ impl IntoFuture for Begin {
             self.limit,
             kinds::TIMESTAMP,
         );
-        BeginFuture { handle: self.handle, timeout: self.timeout, begun, stamp }
+        BeginFuture { handle: self.handle, timeout: self.timeout, page: self.page, begun, stamp }
     }
 }
 
@@ -239,6 +257,7 @@ impl fmt::Debug for Begin {
 pub struct BeginFuture {
     handle: Arc<Handle>,
     timeout: Duration,
+    page: u32,
     begun: Instant,
     stamp: OperationFuture<Timestamp>,
 }
@@ -249,7 +268,7 @@ impl Future for BeginFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Transaction>> {
         let this = self.get_mut();
         Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
-            let snapshot = Snapshot::new(this.handle.clone(), start, this.timeout);
+            let snapshot = Snapshot::new(this.handle.clone(), start, this.timeout, this.page);
             Transaction::new(snapshot, this.handle.clone(), this.begun, this.timeout)
         })
     }

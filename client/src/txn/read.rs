@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anatase_core::{Operation, ReadOperation, Reply, ScanSpec};
+use anatase_core::{Operation, ReadOperation, ScanSpec};
 use bytes::Bytes;
 
 use super::Transaction;
@@ -78,7 +78,7 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                 Step::BatchGet { read, known, take }
             }
             Merge::Scan { spec, take } => {
-                let read = reader.read(ReadOperation::Scan(spec.clone()), PAGE);
+                let read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
                 Step::Scan { read, limit: spec.limit as usize, spec, found: Vec::new(), take }
             }
         };
@@ -137,14 +137,6 @@ type Page = Vec<anatase_core::KvPair>;
 /// How much a second page asks for at least: a page of the core's own scan.
 const MORE: u32 = 256;
 
-const PAGE: Kind<Page> = Kind {
-    take: |reply| match reply {
-        Reply::Pairs(pairs) => Some(pairs),
-        _ => None,
-    },
-    writes: false,
-};
-
 impl Reader<'_> {
     fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> OperationFuture<T> {
         let handle = self.txn.handle();
@@ -189,7 +181,7 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                         // Where one page was thinned out the next may be as well: a few more pairs
                         // than needed cost less than one more round.
                         *spec = ScanSpec { limit: rest.limit.max(MORE), ..rest };
-                        *read = reader.read(ReadOperation::Scan(spec.clone()), PAGE);
+                        *read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
                     }
                     Some(_) | None => return Poll::Ready(Ok(take(std::mem::take(found)))),
                 }

@@ -11,6 +11,7 @@ use crate::key::{Key, KvPair, Value};
 use crate::operation::{Kind, kinds};
 use crate::range::BoundRange;
 use crate::request::Request;
+use crate::stream::{ScanStream, Source};
 
 /// The state of the store at one timestamp: every transaction committed at or before it is seen, no
 /// other is. Reading the same twice gives the same, for as long as the cluster keeps the versions
@@ -22,11 +23,12 @@ pub struct Snapshot {
     handle: Arc<Handle>,
     at: Timestamp,
     timeout: Duration,
+    page: u32,
 }
 
 impl Snapshot {
-    pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, timeout: Duration) -> Self {
-        Self { handle, at, timeout }
+    pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, timeout: Duration, page: u32) -> Self {
+        Self { handle, at, timeout, page }
     }
 
     /// As of when it is.
@@ -75,6 +77,19 @@ impl Snapshot {
     /// As [`Snapshot::scan`], from the end of the range down to its start.
     pub fn scan_reverse(&self, range: impl Into<BoundRange>, limit: u32) -> Request<Vec<KvPair>> {
         self.read(scan(range.into(), limit, true, false), kinds::PAIRS)
+    }
+
+    /// All pairs of `range` from its start, as a stream that fetches a page ahead. See
+    /// [`ScanStream`] for limits, direction and page sizes.
+    pub fn scan_stream(&self, range: impl Into<BoundRange>) -> ScanStream<KvPair> {
+        let (handle, source) = (self.handle.clone(), Source::Snapshot { at: self.at });
+        ScanStream::pairs(handle, source, range.into(), self.page, self.timeout)
+    }
+
+    /// As [`Snapshot::scan_stream`], without the values.
+    pub fn scan_keys_stream(&self, range: impl Into<BoundRange>) -> ScanStream<Key> {
+        let (handle, source) = (self.handle.clone(), Source::Snapshot { at: self.at });
+        ScanStream::keys(handle, source, range.into(), self.page, self.timeout)
     }
 
     /// As [`Snapshot::scan_reverse`], without the values.

@@ -6,6 +6,7 @@
 //! carry them in the one pair they then return.
 
 mod checksum;
+mod coprocessor;
 mod range;
 mod store;
 
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use self::store::{Cf, Value};
 pub(crate) use self::{
     checksum::checksum,
+    coprocessor::coprocessor,
     range::{batch_scan, delete_range, scan},
     store::Raw,
 };
@@ -32,6 +34,8 @@ use crate::{
     config::Api,
     mvcc::KeyError,
 };
+
+pub use self::coprocessor::{Coprocessor, CoprocessorCall};
 
 /// What TiKV says in `error`.
 type Text = String;
