@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use anatase_cluster::ClusterConfig;
 use anatase_cluster::serve::{ServeOptions, Server};
+use anatase_cluster::{ClusterConfig, Fault, On};
+use anatase_proto::rpc::Rpc;
 
 /// A cluster on loopback, split at `keys` so that both APIs work on it.
 ///
@@ -22,6 +23,16 @@ pub async fn serve(stores: usize, keys: &[&str]) -> Server {
 pub async fn bounded<T>(test: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, test).await.expect("the test ends within a minute")
+}
+
+/// Counts from now on how often stores or PD are asked this; see [`watched`].
+pub fn watch(server: &Server, rpc: Rpc) {
+    server.with(|cluster| cluster.faults().always(On::rpc(rpc), Fault::Delay(Duration::ZERO)));
+}
+
+/// How often faults have struck, those of [`watch`] included.
+pub fn watched(server: &Server) -> u64 {
+    server.with(|cluster| cluster.faults().struck())
 }
 
 /// A small generator with a seed that is told: the same seed, the same test.
