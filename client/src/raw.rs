@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anatase_core::{KeyMode, KeyRange, RawOperation, RawSwap, ScanSpec};
+use anatase_core::{KeyMode, KeyRange, RawCompareAndSwap, RawOperation, RawSwap, ScanSpec};
 use bytes::Bytes;
 
 pub use self::coprocessor::{Coprocessor, CoprocessorFuture, Region};
@@ -294,7 +294,8 @@ impl<R> RawClient<R> {
             return self.refuse(Error::invalid(text), kinds::SWAP);
         }
         let key = key.into_bytes();
-        self.request(RawOperation::CompareAndSwap { key, previous, swap }, kinds::SWAP)
+        let swap = Box::new(RawCompareAndSwap { key, previous, swap });
+        self.request(RawOperation::CompareAndSwap(swap), kinds::SWAP)
     }
 
     /// Up to `limit` pairs of `range` from its start. An empty or reversed range and a limit of 0

@@ -157,6 +157,7 @@ impl<T> ScanStream<T> {
     }
 
     /// The next one; `None` at the end.
+    #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
     pub fn next(&mut self) -> Next<'_, T> {
         Next { stream: self }
     }

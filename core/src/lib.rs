@@ -74,8 +74,8 @@ pub use crate::error::{
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::operation::{
     ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawChecksum, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionRanges, Reply, ScanSpec, Value, next_key,
+    OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::stats::Stats;

@@ -276,14 +276,7 @@ pub enum RawOperation {
     /// Never sent again once it may have been executed: a second copy would compare with what the
     /// first has written, and tell a success as a failure (`raw.md` §5, `peers.md` D17). It then
     /// ends with [`ErrorKind::Undetermined`](crate::ErrorKind::Undetermined).
-    CompareAndSwap {
-        /// The key.
-        key: Key,
-        /// What is expected: this value, or that there is none. An empty value is a value.
-        previous: Option<Value>,
-        /// What is done if it is so.
-        swap: RawSwap,
-    },
+    CompareAndSwap(Box<RawCompareAndSwap>),
     /// Adds up the pairs of a range in the default column family. Answered by [`Reply::Checksum`].
     Checksum {
         /// Where. An empty or reversed range adds up to nothing and sends nothing.
@@ -294,6 +287,17 @@ pub enum RawOperation {
     /// [`ErrorKind::RegionMoved`](crate::ErrorKind::RegionMoved), and the ranges have to be grouped
     /// anew ([`Operation::Regions`]). May be executed more than once.
     Coprocessor(Box<RawCoprocessor>),
+}
+
+/// A write on condition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RawCompareAndSwap {
+    /// The key.
+    pub key: Key,
+    /// What is expected: this value, or that there is none. An empty value is a value.
+    pub previous: Option<Value>,
+    /// What is done if it is so.
+    pub swap: RawSwap,
 }
 
 /// What a compare-and-swap does when the value is as expected.

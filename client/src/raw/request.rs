@@ -54,8 +54,8 @@ impl RawRequest<(Option<Value>, bool)> {
     /// The new value lives for so many seconds; 0 is for ever. With a removal it makes no sense:
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn ttl_secs(mut self, ttl: u64) -> Self {
-        if let Ok(RawOperation::CompareAndSwap { swap, .. }) = &mut self.op {
-            match swap {
+        if let Ok(RawOperation::CompareAndSwap(swap)) = &mut self.op {
+            match &mut swap.swap {
                 RawSwap::Put { ttl_secs, .. } => *ttl_secs = ttl,
                 RawSwap::Delete => {
                     self.op = Err(Error::invalid("what is removed has no time to live"));

@@ -112,7 +112,7 @@ impl Op {
                 | RawOperation::GetKeyTtl { .. }
                 | RawOperation::Put { .. }
                 | RawOperation::Delete { .. }
-                | RawOperation::CompareAndSwap { .. }
+                | RawOperation::CompareAndSwap(_)
                 | RawOperation::Coprocessor(_) => RawPoint::start(op, &cf, cx),
                 RawOperation::BatchGet { .. }
                 | RawOperation::BatchPut { .. }

@@ -12,7 +12,9 @@ use crate::backoff::{Backoff, budget};
 use crate::error::{Error, ErrorKind};
 use crate::id::Handle;
 use crate::op::{Op, Step, Stop};
-use crate::operation::{ColumnFamily, Key, RawCoprocessor, RawOperation, RawSwap, Reply, Value};
+use crate::operation::{
+    ColumnFamily, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, Reply, Value,
+};
 use crate::region::loader::Seek;
 use crate::region_call::Target;
 use crate::shared::{CallEnd, CallSpec, Cx, Wake};
@@ -68,8 +70,8 @@ impl RawPoint {
                 let body = cx.encode(&message);
                 (Kind::Delete, Rpc::RawDelete, message.key, body)
             }
-            RawOperation::CompareAndSwap { key, previous, swap } => {
-                let message = swap_request(key, previous, swap, cf);
+            RawOperation::CompareAndSwap(swap) => {
+                let message = swap_request(*swap, cf);
                 let body = cx.encode(&message);
                 (Kind::Swap, Rpc::RawCompareAndSwap, message.key, body)
             }
@@ -184,12 +186,8 @@ fn doubtful_if_nonsense(error: Error) -> Error {
 }
 
 /// `raw.md` §5: «there is none» and «it is empty» are two expectations.
-fn swap_request(
-    key: Key,
-    previous: Option<Value>,
-    swap: RawSwap,
-    cf: String,
-) -> kvrpcpb::RawCasRequest {
+fn swap_request(swap: RawCompareAndSwap, cf: String) -> kvrpcpb::RawCasRequest {
+    let RawCompareAndSwap { key, previous, swap } = swap;
     let (value, ttl, delete) = match swap {
         RawSwap::Put { value, ttl_secs } => (value, ttl_secs, false),
         RawSwap::Delete => (Value::new(), 0, true),

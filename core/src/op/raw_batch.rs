@@ -73,7 +73,7 @@ impl RawBatch {
             | RawOperation::GetKeyTtl { .. }
             | RawOperation::Put { .. }
             | RawOperation::Delete { .. }
-            | RawOperation::CompareAndSwap { .. }
+            | RawOperation::CompareAndSwap(_)
             | RawOperation::Coprocessor(_)
             | RawOperation::DeleteRange { .. }
             | RawOperation::Scan(_)

@@ -31,8 +31,8 @@ use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
     ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
-    RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, StoreId,
-    Timestamp, Value,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion,
+    ScanSpec, StoreId, Timestamp, Value,
 };
 
 impl Story {
@@ -255,17 +255,17 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "cas" => {
             let ttl_secs = words.get(4).map_or(0, |word| number(word));
             let new = value(words[2]).expect("a value");
-            raw(RawOperation::CompareAndSwap {
+            raw(RawOperation::CompareAndSwap(Box::new(RawCompareAndSwap {
                 key: bytes(words[0]),
                 previous: value(words[1]),
                 swap: RawSwap::Put { value: new, ttl_secs },
-            })
+            })))
         }
-        "cad" => raw(RawOperation::CompareAndSwap {
+        "cad" => raw(RawOperation::CompareAndSwap(Box::new(RawCompareAndSwap {
             key: bytes(words[0]),
             previous: value(words[1]),
             swap: RawSwap::Delete,
-        }),
+        }))),
         "delete_range" => raw(RawOperation::DeleteRange { range: range(words[0]) }),
         "checksum" => raw(RawOperation::Checksum { range: range(words[0]) }),
         "regions" => Operation::Regions { ranges: words.iter().map(|word| range(word)).collect() },

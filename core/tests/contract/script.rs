@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anatase_core::{
     ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion,
-    ScanSpec, Timestamp,
+    OpOptions, Operation, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
+    RegionVersion, ScanSpec, Timestamp,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -202,14 +202,14 @@ fn raw(chance: &mut Chance) -> RawOperation {
         }
         5 => RawOperation::BatchDelete { keys: keys(chance), atomic },
         6 => RawOperation::GetKeyTtl { key: key(chance) },
-        7 => RawOperation::CompareAndSwap {
+        7 => RawOperation::CompareAndSwap(Box::new(RawCompareAndSwap {
             key: key(chance),
             previous: chance.rarely(2, key),
             swap: match chance.one_in(4) {
                 true => RawSwap::Delete,
                 false => RawSwap::Put { value: key(chance), ttl_secs },
             },
-        },
+        })),
         8 => RawOperation::DeleteRange { range: range(chance) },
         9 => RawOperation::Checksum { range: range(chance) },
         10 => {
