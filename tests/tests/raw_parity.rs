@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use anatase::{ErrorKind, KvPair, RawChecksum, RawClient, Value};
-use anatase_cluster::ClusterConfig;
+use anatase::{Config, ErrorKind, KvPair, RawChecksum, RawClient, Value};
 use anatase_cluster::serve::{ServeOptions, Server};
+use anatase_cluster::{Api, ClusterConfig, Keyspace};
 use anatase_proto::rpc::Rpc;
 use anatase_tests::{Dice, bounded, serve, watch, watched};
 
@@ -440,6 +440,69 @@ async fn raw_23_a_scan_of_keys_in_a_column_family() {
         assert_eq!(client.scan_keys(.., 2).await.unwrap(), ["a", "b"]);
         let down = client.scan_keys_stream(..).reverse().collect().await.unwrap();
         assert_eq!(down, ["c", "b", "a"]);
+    })
+    .await;
+}
+
+// ---- keyspaces ---------------------------------------------------------------------------------
+
+/// All of it under API V2, in regions that know nothing of keyspaces: unbounded ranges are bounded by
+/// the keyspace, and the neighbours are left alone.
+#[tokio::test]
+async fn a_keyspace_has_the_whole_raw_api() {
+    bounded(async {
+        let keyspaces = [1, 2, 3].map(|id| Keyspace::new(id, format!("keyspace {id}")));
+        let config = ClusterConfig::default().stores(3).api(Api::V2).keyspaces(keyspaces);
+        let config = config.split_keys([&b"r\0\0\x01m"[..], b"r\0\0\x02c", b"r\0\0\x02m"]);
+        let server = Server::start(config.build(), ServeOptions::default()).await.unwrap();
+        let mut clients = Vec::new();
+        for id in 1..=3 {
+            let config = Config::default().with_keyspace(format!("keyspace {id}"));
+            let client = RawClient::new_with_config([server.pd_address()], config).await.unwrap();
+            let all = ["", "a", "c", "k", "m", "z"].map(|key| (key, id.to_string()));
+            client.batch_put_with_ttl(all, [0, 0, 0, 0, 99, 0]).await.unwrap();
+            clients.push(client);
+        }
+        let client = &clients[1];
+        let ttl = client.get_key_ttl_secs("m").await.unwrap().unwrap();
+        assert!((90..=99).contains(&ttl), "{ttl}");
+        // raw.md §3.3: keys count with their prefix of four bytes.
+        let prefixed: BTreeMap<String, String> = ["", "a", "c", "k", "m", "z"]
+            .map(|key| (format!("r\0\0\x02{key}"), "2".to_owned()))
+            .into();
+        assert_eq!(client.checksum(..).await.unwrap(), sum(&prefixed));
+        let swapped = client.with_atomic_for_cas().compare_and_swap("b", None, "2").await.unwrap();
+        assert_eq!(swapped, (None, true));
+        for page in [1, 2, 9] {
+            let keys = client.scan_keys_stream(..).page_size(page).collect().await.unwrap();
+            assert_eq!(keys, ["", "a", "b", "c", "k", "m", "z"]);
+            let down = client.scan_keys_stream(..).reverse().page_size(page);
+            assert_eq!(down.collect().await.unwrap(), ["z", "m", "k", "c", "b", "a", ""]);
+        }
+        let found = client.batch_scan_keys(["l".."zz", "".."b"], 9).await.unwrap();
+        assert_eq!(found, ["m", "z", "", "a"]);
+        server.with(|cluster| {
+            cluster.set_coprocessor(Some(|call| Ok(call.pairs.len().to_string().into())));
+        });
+        let answers = client.coprocessor("count", "*", [..], |region, parts| {
+            assert_eq!(parts.len(), 1);
+            assert_eq!(parts[0], region.range, "as if the keyspace were all there is");
+            "?"
+        });
+        let counts: Vec<String> = answers
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, answer)| String::from_utf8(answer.to_vec()).unwrap())
+            .collect();
+        assert_eq!(counts, ["3", "2", "2"]);
+        client.delete_range("b"..).await.unwrap();
+        assert_eq!(client.scan_keys(.., 9).await.unwrap(), ["", "a"]);
+        client.delete_range(..).await.unwrap();
+        assert_eq!(client.checksum(..).await.unwrap(), RawChecksum::default());
+        for neighbour in [&clients[0], &clients[2]] {
+            assert_eq!(neighbour.scan_keys(.., 9).await.unwrap(), ["", "a", "c", "k", "m", "z"]);
+        }
     })
     .await;
 }

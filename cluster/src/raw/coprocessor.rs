@@ -24,8 +24,8 @@ pub struct CoprocessorCall<'a> {
     /// The question.
     pub data: &'a Bytes,
     /// The pairs of the default column family that lie in the ranges and in the region, range by
-    /// range in key order.
-    pub pairs: Vec<(&'a Bytes, &'a Bytes)>,
+    /// range in key order. In a keyspace keys have its prefix, as those of the ranges do.
+    pub pairs: Vec<(Bytes, Bytes)>,
 }
 
 pub(crate) fn coprocessor(
@@ -34,17 +34,19 @@ pub(crate) fn coprocessor(
 ) -> Result<RawCoprocessorResponse, Refusal> {
     let RawCoprocessorRequest { copr_name, copr_version_req, ranges, data, .. } = request;
     let ask = |cx: &mut Cx<'_>| {
-        let _: Cf = cx.raw_cf("")?;
+        let bounds = ranges.iter().map(|range| (&range.start_key, &range.end_key));
+        cx.check_raw_ranges("raw_coprocessor", bounds)?;
         let Some(plug_in) = cx.cluster.coprocessor else {
             return Err(Bad::Text(format!("No registered coprocessor with name '{copr_name}'")));
         };
         let now_s = cx.now_s();
         let mut pairs = Vec::new();
         for range in &ranges {
-            let start = (&range.start_key).max(&cx.region.start);
-            let end = clip_end(&range.end_key, &cx.region.end);
+            let (start, end) = (cx.physical(&range.start_key), cx.physical(&range.end_key));
+            let start = (&start).max(&cx.region.start);
+            let end = clip_end(&end, &cx.region.end);
             let found = cx.cluster.raw.range(Cf::Default, start, end, now_s);
-            pairs.extend(found.map(|(key, value)| (key, &value.data)));
+            pairs.extend(found.map(|(key, value)| (cx.logical(key), value.data.clone())));
         }
         let (name, version_req) = (&copr_name[..], &copr_version_req[..]);
         plug_in(&CoprocessorCall { name, version_req, ranges: &ranges, data: &data, pairs })

@@ -154,7 +154,12 @@ impl Response {
             | Self::RawPut(_)
             | Self::RawDelete(_)
             | Self::RawBatchPut(_)
-            | Self::RawBatchDelete(_) => Ok(()),
+            | Self::RawBatchDelete(_)
+            | Self::RawGetKeyTtl(_)
+            | Self::RawCompareAndSwap(_)
+            | Self::RawDeleteRange(_)
+            | Self::RawChecksum(_)
+            | Self::RawCoprocessor(_) => Ok(()),
             // Regions are decoded where they are installed; the rest is of no region.
             Self::GetMembers(_)
             | Self::GetRegion(_)
