@@ -189,6 +189,7 @@ impl Operation {
             | Self::SetExternalTimestamp(_) => true,
             Self::Ready
             | Self::Raw { .. }
+            | Self::Regions { .. }
             | Self::Read { .. }
             | Self::Commit(_)
             | Self::Rollback { .. } => false,

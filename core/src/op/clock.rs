@@ -79,6 +79,7 @@ impl Clock {
             Operation::Ready
             | Operation::Timestamp
             | Operation::Raw { .. }
+            | Operation::Regions { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
             | Operation::Rollback { .. } => return super::misrouted("another operation"),
