@@ -145,6 +145,7 @@ impl Watch {
         let known = self.waiting.iter().chain(&self.over).any(|command| id_of(command) == id);
         assert!(!known, "{id:?} was given out before");
         if let Command::Call(call) = &command {
+            keys_lie_in_the_keyspace(call);
             self.sent(call);
         }
         self.waiting.push(command);
@@ -278,6 +279,46 @@ impl Watch {
             }
             Ok(other) => panic!("a commit was told as {other:?}"),
         }
+    }
+}
+
+/// What a store is asked about is the keyspace's own, and nothing else.
+fn keys_lie_in_the_keyspace(call: &Call) {
+    let keys = match call.request.rpc {
+        Rpc::KvGet => vec![message::<kvrpcpb::GetRequest>(call).key],
+        Rpc::KvBatchGet => message::<kvrpcpb::BatchGetRequest>(call).keys,
+        // Of a scan the lower bound: the upper one may be the next keyspace's first key.
+        Rpc::KvScan => {
+            let scan: kvrpcpb::ScanRequest = message(call);
+            vec![if scan.reverse { scan.end_key } else { scan.start_key }]
+        }
+        Rpc::KvPrewrite => {
+            let prewrite: kvrpcpb::PrewriteRequest = message(call);
+            let keys = prewrite.mutations.into_iter().map(|mutation| mutation.key);
+            keys.chain([prewrite.primary_lock]).collect()
+        }
+        Rpc::KvCommit => message::<kvrpcpb::CommitRequest>(call).keys,
+        Rpc::KvBatchRollback => message::<kvrpcpb::BatchRollbackRequest>(call).keys,
+        Rpc::KvResolveLock => message::<kvrpcpb::ResolveLockRequest>(call).keys,
+        Rpc::KvCheckTxnStatus => vec![message::<kvrpcpb::CheckTxnStatusRequest>(call).primary_key],
+        Rpc::RawGet => vec![message::<kvrpcpb::RawGetRequest>(call).key],
+        Rpc::RawPut => vec![message::<kvrpcpb::RawPutRequest>(call).key],
+        Rpc::RawDelete => vec![message::<kvrpcpb::RawDeleteRequest>(call).key],
+        Rpc::RawBatchGet => message::<kvrpcpb::RawBatchGetRequest>(call).keys,
+        Rpc::RawBatchDelete => message::<kvrpcpb::RawBatchDeleteRequest>(call).keys,
+        Rpc::RawScan => {
+            let scan: kvrpcpb::RawScanRequest = message(call);
+            vec![if scan.reverse { scan.end_key } else { scan.start_key }]
+        }
+        _ => return,
+    };
+    let Head::Store(context) = &call.request.head else { panic!("not for a store: {call:?}") };
+    if context.keyspace.is_none() {
+        return;
+    }
+    let mode = if format!("{:?}", call.request.rpc).starts_with("Raw") { b'r' } else { b'x' };
+    for key in keys {
+        assert!(key.starts_with(&[mode, 0, 0, 0]), "{key:?} lies elsewhere: {call:?}");
     }
 }
 
