@@ -1,6 +1,9 @@
 //! What the end-to-end tests share: a cluster to talk to, and numbers that look random but are not.
 #![forbid(unsafe_code)]
 
+pub mod trouble;
+pub mod world;
+
 use std::time::Duration;
 
 use anatase_cluster::serve::{ServeOptions, Server};
