@@ -198,7 +198,7 @@ impl Shared {
             (State::Idle, CallWake::Start) => Next::Try,
             (State::Locating, CallWake::Located(Ok(())))
             | (State::AwaitingStore, CallWake::Store(Ok(()))) => Next::Try,
-            (State::Locating, CallWake::Located(Err(error))) => self.not_located(error),
+            (State::Locating, CallWake::Located(Err(error))) => self.not_located(&call, error),
             (State::AwaitingStore, CallWake::Store(Err(error))) => {
                 Next::Pause { kind: BackoffKind::PdRpc, then: Then::Again, error }
             }
@@ -251,12 +251,12 @@ impl Shared {
     }
 
     /// PD has said no, or has been silent for the whole of its budget.
-    fn not_located(&mut self, error: Error) -> Next {
+    fn not_located(&mut self, call: &RegionCall, error: Error) -> Next {
         match error.kind() {
             ErrorKind::RegionUnavailable => {
                 Next::Pause { kind: BackoffKind::RegionMiss, then: Then::Relocate, error }
             }
-            _ => Next::End(CallEnd::Failed { error, doubt: false }),
+            _ => Next::End(call.give_up(error)),
         }
     }
 

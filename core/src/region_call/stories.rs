@@ -661,6 +661,30 @@ fn a_lost_answer_to_a_write_is_never_forgotten() {
     );
 }
 
+/// Nor when it ends because PD refuses to say where its region has gone.
+#[test]
+fn a_lost_answer_to_a_write_is_not_forgotten_over_a_question_to_pd() {
+    story(
+        Raw,
+        TWO,
+        "
+        $ put b=1
+        > 1 store 1 RawPut b=1 | region 1
+        $ 1 lost
+        $ wait
+        ~ 88ms: Backoff
+        > 2 store 2 RawPut b=1 | region 1 retry
+        $ silence pd
+        $ 2 key_not_in_region
+        $ wait
+        ~ 90ms: Backoff
+        > 3 PD PdGetRegion b
+        $ 3 status 9 mismatch cluster id, need 1 but got 9
+        = PdRefused in doubt: mismatch cluster id, need 1 but got 9 (gRPC status 9) after 2 attempts
+        ",
+    );
+}
+
 /// A put that never left is known not to have been executed.
 #[test]
 fn a_write_that_never_left_is_not_in_doubt() {

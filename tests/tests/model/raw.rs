@@ -443,7 +443,7 @@ fn holds(case: Case) -> bool {
 
 #[test]
 fn raw_operations_among_troubles_equal_a_sorted_map() {
-    check(holds as fn(Case) -> bool, 30, 10_000);
+    check(holds as fn(Case) -> bool, 100, 10_000);
     let seen = [&DONE, &FAILED, &IN_DOUBT, &REGION_ERRORS, &FAILURES];
     let [done, failed, in_doubt, region_errors, failures] =
         seen.map(|count| count.load(Ordering::Relaxed));
