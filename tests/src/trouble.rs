@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anatase_cluster::{Code, Fault, Loss, On, PdFault, RegionFault, Status};
+use anatase_core::KeyMode;
 use anatase_proto::pdpb::ErrorType;
 use quickcheck::{Arbitrary, Gen};
 
@@ -103,11 +104,13 @@ impl Trouble {
         let ms = |ms: u16| Duration::from_millis(ms.into());
         let regions: Vec<u64> = world.cluster.regions().map(|region| region.id).collect();
         let at = |which: u8| usize::from(which) % regions.len();
+        let txn = world.mode() == KeyMode::Txn;
         let cluster = &mut world.cluster;
         match *self {
             Self::Split { key, memcomparable } => {
                 let key = KEYS[usize::from(key) % KEYS.len()];
-                match memcomparable {
+                // Transactions know no other bounds.
+                match memcomparable || txn {
                     true => cluster.split(key),
                     false => cluster.split_raw(key),
                 };
@@ -209,7 +212,7 @@ impl Trouble {
             Self::Status { which, times } => {
                 cluster.faults().times(times.into(), On::any(), Fault::Status(status(which)));
             }
-            Self::Heal => world.heal(),
+            Self::Heal => world.mend(),
         }
     }
 }

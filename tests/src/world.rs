@@ -42,7 +42,7 @@ use anatase_cluster::{Cluster, Code, Failure as Broken, Loss, PdMetadata, Status
 use anatase_core::wire::{Head, Response, TimestampBatch};
 use anatase_core::{
     AskTimestamps, Call, Cancel, Command, CommandId, Config, Core, Error, Event, Failure,
-    GrpcStatus, Instant, Notice, OpId, OpOptions, Operation, Reply, StoreId,
+    GrpcStatus, Instant, KeyMode, Notice, OpId, OpOptions, Operation, Reply, StoreId,
 };
 use anatase_proto::pdpb;
 use anatase_proto::prost::Message;
@@ -102,10 +102,16 @@ pub struct World {
     submitted: u64,
     /// Grows when the client crashes: what was sent in an earlier life is not answered in a later.
     life: u64,
-    /// When the last message of each timestamp stream arrives.
-    streams: BTreeMap<Arc<str>, Instant>,
+    /// When the last message of each timestamp stream arrives, each way.
+    streams: BTreeMap<(Arc<str>, Way), Instant>,
     /// Timestamp streams that have fallen silent.
     mute: BTreeSet<Arc<str>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    There,
+    Back,
 }
 
 enum Happening {
@@ -160,6 +166,11 @@ impl World {
     /// The time.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Which of the two APIs the client speaks.
+    pub fn mode(&self) -> KeyMode {
+        self.config.mode
     }
 
     /// The core, to look at.
@@ -272,16 +283,9 @@ impl World {
         self.reach(until);
     }
 
-    /// Lets things happen until no operation is open and nothing is under way, for as long as
-    /// `limit`. Whether that was long enough.
-    pub fn settle(&mut self, limit: Duration) -> bool {
-        let until = self.now + limit;
-        while !(self.core.is_idle() && self.calls.is_empty() && self.agenda.is_empty()) {
-            if self.now > until || !self.turn() {
-                return false;
-            }
-        }
-        true
+    /// Whether nothing is left: the core is idle, and no request or answer is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.core.is_idle() && self.calls.is_empty() && self.agenda.is_empty()
     }
 
     /// Does something to the world after a while.
@@ -369,16 +373,21 @@ impl World {
             pdpb::TsoRequest { header: Some(header), count: ask.count, ..Default::default() };
         let body = request.encode_to_vec().into();
         let wanted = self.now + self.latency();
-        let at = self.in_order(&ask.to.address, wanted);
+        let at = self.in_order(&ask.to.address, Way::There, wanted);
         let what = What::Timestamps { body, count: ask.count };
         self.post(ask.id, ask.to.address, what, at);
     }
 
     /// On a stream nothing overtakes.
-    fn in_order(&mut self, address: &Arc<str>, at: Instant) -> Instant {
-        let last = self.streams.entry(address.clone()).or_default();
+    fn in_order(&mut self, address: &Arc<str>, way: Way, at: Instant) -> Instant {
+        let last = self.streams.entry((address.clone(), way)).or_default();
         *last = at.max(*last + Duration::from_nanos(1));
         *last
+    }
+
+    fn new_stream(&mut self, address: &str) {
+        self.mute.remove(address);
+        self.streams.retain(|(to, _), _| &**to != address);
     }
 
     fn post(&mut self, id: CommandId, address: Arc<str>, what: What, at: Instant) {
@@ -391,7 +400,7 @@ impl World {
     fn withdraw(&mut self, id: CommandId) {
         if let Some(address) = self.calls.remove(&id) {
             // A driver opens the stream anew.
-            self.mute.remove(&address);
+            self.new_stream(&address);
         }
         if !self.network.strays {
             let life = self.life;
@@ -420,6 +429,7 @@ impl World {
     fn arrive(&mut self, parcel: Parcel) {
         let Parcel { life, id, address, what } = parcel;
         let host = address.split_once("://").map_or(&*address, |(_, host)| host);
+        let streamed = matches!(what, What::Timestamps { .. });
         let (answer, delay) = match what {
             What::Store(rpc, body) => match self.cluster.store_at(host) {
                 Some(store) => {
@@ -453,7 +463,7 @@ impl World {
             }
             Err(Broken::Lost(Loss::Refused)) => Err(Failure::not_sent("connection refused")),
             Err(Broken::Lost(Loss::Silent)) => {
-                if self.streams.contains_key(&address) {
+                if streamed {
                     self.mute.insert(address);
                 }
                 return;
@@ -467,8 +477,7 @@ impl World {
             }
         };
         let at = self.now + delay + self.latency();
-        let streamed = matches!(answer, Ok(Response::Timestamps(_)));
-        let at = if streamed { self.in_order(&address, at) } else { at };
+        let at = if streamed { self.in_order(&address, Way::Back, at) } else { at };
         self.plan(at, Happening::Answered { life, id, answer });
     }
 
@@ -477,7 +486,7 @@ impl World {
     pub fn reset(&mut self, address: &str) {
         let broken: Vec<CommandId> =
             self.calls.iter().filter(|(_, to)| &***to == address).map(|(id, _)| *id).collect();
-        self.mute.remove(address);
+        self.new_stream(address);
         let (life, strays) = (self.life, self.network.strays);
         self.agenda.retain(|_, happening| match happening {
             Happening::Arrives(parcel) => strays || &*parcel.address != address,
@@ -519,9 +528,15 @@ impl World {
         }
     }
 
+    /// As [`World::mend`], and from now on nothing is late.
+    pub fn heal(&mut self) {
+        self.network.late_one_in = 0;
+        self.mend();
+    }
+
     /// Whatever was broken works again: no fault is left, everybody is up, every region and PD have
     /// a leader, and PD knows the routes. What is on the agenda goes on.
-    pub fn heal(&mut self) {
+    pub fn mend(&mut self) {
         self.cluster.faults().clear();
         let stores: Vec<u64> = self.cluster.stores().map(|store| store.id).collect();
         stores.into_iter().for_each(|store| self.cluster.start_store(store));
@@ -563,8 +578,7 @@ fn decoded(rpc: Rpc, answer: Result<Bytes, Broken>) -> Result<Response, Broken> 
 }
 
 fn stamped(count: u32, answer: Result<Bytes, Broken>) -> Result<Response, Broken> {
-    let message =
-        pdpb::TsoResponse::decode(answer?).expect("the cluster speaks the protocol");
+    let message = pdpb::TsoResponse::decode(answer?).expect("the cluster speaks the protocol");
     // An error in the header, say.
     TimestampBatch::from_proto(&message, count)
         .map(Response::Timestamps)

@@ -58,13 +58,13 @@ impl Drop for Told {
 }
 
 /// A cluster of four stores with three replicas of each region, and one or three members of PD.
-fn cluster(dice: &mut Dice) -> Cluster {
+fn cluster(mode: KeyMode, dice: &mut Dice) -> Cluster {
     let mut config = ClusterConfig::default().stores(4).pd_members(1 + 2 * dice.below(2) as usize);
     for key in KEYS {
-        if dice.chance(1, 6) {
+        if dice.chance(1, 6) && mode == KeyMode::Raw {
             config = config.split_keys_raw([key]);
         }
-        if dice.chance(1, 12) {
+        if dice.chance(1, 8) {
             config = config.split_keys([key]);
         }
     }
@@ -94,9 +94,6 @@ fn config(mode: KeyMode, cluster: &Cluster, dice: &mut Dice) -> Config {
 fn excusable(kind: &ErrorKind) -> bool {
     !matches!(
         kind,
-        ErrorKind::InvalidArgument
-            | ErrorKind::Protocol
-            | ErrorKind::Closed
-            | ErrorKind::Cancelled
+        ErrorKind::InvalidArgument | ErrorKind::Protocol | ErrorKind::Closed | ErrorKind::Cancelled
     )
 }
