@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
 
 use crate::{
@@ -146,6 +147,13 @@ impl Cluster {
     /// The faults asked for.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
+    }
+
+    /// How many calls of this kind have reached a store or member of PD that was up, whatever became
+    /// of them. Messages of a stream count each: a command in `BatchCommands` as the call it stands
+    /// for, a request for timestamps as `PdTso`.
+    pub fn calls(&self, rpc: Rpc) -> u64 {
+        self.faults.seen(rpc)
     }
 
     /// The regions, in key order.

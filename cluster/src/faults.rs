@@ -18,7 +18,7 @@
 //! cluster.faults().times(2, On::any(), RegionFault::busy("scheduler is busy"));
 //! ```
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anatase_proto::{
     errorpb::{self, Error},
@@ -390,6 +390,8 @@ pub struct Faults {
     rules: Vec<Rule>,
     made: u64,
     struck: u64,
+    /// How many calls have come in, of each kind.
+    seen: BTreeMap<Rpc, u64>,
 }
 
 impl Faults {
@@ -428,6 +430,10 @@ impl Faults {
         self.struck
     }
 
+    pub(crate) fn seen(&self, rpc: Rpc) -> u64 {
+        self.seen.get(&rpc).copied().unwrap_or(0)
+    }
+
     fn add(&mut self, left: Option<u32>, on: On, fault: Fault) -> RuleId {
         self.made += 1;
         let id = RuleId(self.made);
@@ -439,6 +445,7 @@ impl Faults {
 
     /// What happens to this call; uses up the rule.
     pub(crate) fn strike(&mut self, call: &Call) -> Option<Fault> {
+        *self.seen.entry(call.rpc).or_default() += 1;
         let to_store = matches!(call.rpc.service(), Service::Tikv | Service::Debug);
         let applies = |fault: &Fault| match fault {
             Fault::Region(_) => to_store && call.region.is_some(),
@@ -482,6 +489,7 @@ mod tests {
         assert_eq!(faults.strike(&get(1)), None);
         assert!(faults.rules().is_empty());
         assert_eq!(faults.struck(), 2);
+        assert_eq!((faults.seen(Rpc::RawGet), faults.seen(Rpc::RawPut)), (4, 0));
     }
 
     #[test]

@@ -44,7 +44,7 @@
 //! | time | [`Cluster::set_now_ms`], [`Cluster::advance`] |
 //! | splits, merges, leaders, peers, stores, PD members | methods of [`Cluster`] |
 //! | faults | [`Cluster::faults`] |
-//! | a look inside | [`Cluster::locks`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::regions`] |
+//! | a look inside | [`Cluster::locks`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::regions`], [`Cluster::calls`] |
 //!
 //! # What is not modelled
 //!
