@@ -289,9 +289,11 @@ impl Shared {
     }
 
     fn pd_task_done(&mut self, handle: Handle, answer: Result<Response, Error>) {
-        let Some(purpose) = self.pd.tasks.get(handle).map(|task| task.purpose.clone()) else {
+        let Some(task) = self.pd.tasks.get(handle) else {
             return;
         };
+        let purpose = task.purpose.clone();
+        let scanned = matches!(task.rpc, Rpc::PdBatchScanRegions | Rpc::PdScanRegions);
         match purpose {
             PdPurpose::Store(store) => {
                 self.pd.tasks.remove(handle);
@@ -320,6 +322,12 @@ impl Shared {
                 Ok(regions) if !regions.is_empty() => {
                     self.pd.tasks.remove(handle);
                     self.on_regions_loaded(load, Ok(regions));
+                }
+                // None of several has a leader. Callers who each want one of them are told of it by
+                // a question for one (see `region::loader`), and ask its replicas.
+                Ok(none) if scanned => {
+                    self.pd.tasks.remove(handle);
+                    self.on_regions_loaded(load, Ok(none));
                 }
                 // A cluster that is being bootstrapped, or a PD that has just become leader and
                 // has not heard from the region yet (§4.6: back off and ask again).

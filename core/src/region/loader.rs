@@ -168,7 +168,8 @@ impl Shared {
         }
     }
 
-    /// PD's answer to a question of a load: at least one region, in the order of keys.
+    /// PD's answer to a question of a load, in the order of keys: at least one region, unless several
+    /// were asked for.
     pub(crate) fn on_regions_loaded(
         &mut self,
         handle: Handle,

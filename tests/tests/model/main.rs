@@ -10,6 +10,7 @@
 //! ```
 
 mod raw;
+mod recovery;
 mod txn;
 
 use std::env;

@@ -408,6 +408,8 @@ impl Play {
     fn end(mut self) {
         self.settle();
         self.world.heal();
+        // What PD or a store said before that may still be on its way, and be for the next to ask.
+        self.world.pass(Duration::from_secs(5));
         let all = Op::Scan {
             from: KEYS.len() as u8,
             to: KEYS.len() as u8,
