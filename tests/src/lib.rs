@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a cluster to talk to, and numbers that look random but are not.
 #![forbid(unsafe_code)]
 
+pub mod stage;
 pub mod trouble;
 pub mod world;
 

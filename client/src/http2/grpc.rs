@@ -82,8 +82,10 @@ impl fmt::Display for FrameError {
             Self::Compressed(flag) => {
                 write!(f, "the answer is compressed (flag {flag}), which was not asked for")
             }
+            // The words of gRPC's implementations, by which the core knows that it is not the
+            // connection's fault and that asking again would not help.
             Self::TooLarge { declared, limit } => {
-                write!(f, "the answer has {declared} bytes, more than the limit of {limit}")
+                write!(f, "received message larger than max ({declared} vs. {limit} bytes)")
             }
         }
     }
