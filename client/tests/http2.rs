@@ -197,7 +197,7 @@ async fn an_answer_above_the_limit_is_an_error_at_its_first_byte() {
     let address = answering(grpc_head(), vec![huge], Some(ok())).await;
     let mut config = quick();
     config.max_receive_size = 1 << 20;
-    assert!(in_doubt(Bench::new(config).failure(&address).await).contains("limit"));
+    assert!(in_doubt(Bench::new(config).failure(&address).await).contains("larger than max"));
     // Without a limit the memory is not taken in advance either: the body just ends too early.
     assert!(in_doubt(Bench::new(quick()).failure(&address).await).contains("within a message"));
 }

@@ -174,6 +174,11 @@ impl<R: Runtime> Link<R> {
         })
     }
 
+    /// Whether both lead to the same address, however it is written.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        matches!((&self.address, &other.address), (Ok(one), Ok(two)) if one == two)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -103,7 +103,9 @@ impl<R: Runtime> Http2<R> {
         if let Some(link) = links.get(address) {
             return link.clone();
         }
+        // `host:port` from the application and `http://host:port` from PD are one place.
         let link = Link::new(self.env.clone(), address.clone());
+        let link = links.values().find(|other| other.is_same_place(&link)).cloned().unwrap_or(link);
         links.insert(address.clone(), link.clone());
         link
     }
