@@ -328,8 +328,7 @@ impl Load {
         for worker in self.workers {
             worker.await.expect("no panic");
         }
-        let records = std::mem::take(&mut *self.records.lock().expect("no panic"));
-        records
+        std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -132,8 +132,8 @@ struct Parcel {
 #[derive(Clone)]
 enum What {
     Store(Rpc, Bytes),
-    Pd(Rpc, Bytes),
-    Timestamps { body: Bytes, count: u32 },
+    Pd(Rpc, PdMetadata, Bytes),
+    Timestamps { metadata: PdMetadata, body: Bytes, count: u32 },
 }
 
 impl World {
@@ -359,9 +359,12 @@ impl World {
         let (rpc, body) = (call.request.rpc, body.freeze());
         let what = match call.request.head {
             Head::Store(_) => What::Store(rpc, body),
-            Head::Pd { .. } => What::Pd(rpc, body),
+            Head::Pd { forward_to, allow_follower, .. } => {
+                let metadata = PdMetadata { forwarded: forward_to.is_some(), allow_follower };
+                What::Pd(rpc, metadata, body)
+            }
             Head::None if call.to.store.is_some() => What::Store(rpc, body),
-            Head::None => What::Pd(rpc, body),
+            Head::None => What::Pd(rpc, PdMetadata::default(), body),
         };
         let at = self.now + self.latency();
         self.post(call.id, call.to.address, what, at);
@@ -372,9 +375,10 @@ impl World {
         let request =
             pdpb::TsoRequest { header: Some(header), count: ask.count, ..Default::default() };
         let body = request.encode_to_vec().into();
+        let metadata = PdMetadata { forwarded: ask.forward_to.is_some(), allow_follower: false };
         let wanted = self.now + self.latency();
         let at = self.in_order(&ask.to.address, Way::There, wanted);
-        let what = What::Timestamps { body, count: ask.count };
+        let what = What::Timestamps { metadata, body, count: ask.count };
         self.post(ask.id, ask.to.address, what, at);
     }
 
@@ -438,18 +442,16 @@ impl World {
                 }
                 None => nobody(),
             },
-            What::Pd(rpc, body) => match self.member_at(host) {
+            What::Pd(rpc, metadata, body) => match self.member_at(host) {
                 Some(member) => {
-                    let metadata = PdMetadata::default();
                     let answer = self.cluster.handle_pd(member, rpc, &metadata, body);
                     (decoded(rpc, answer.result), answer.delay)
                 }
                 None => nobody(),
             },
             What::Timestamps { .. } if self.mute.contains(&address) => return,
-            What::Timestamps { body, count } => match self.member_at(host) {
+            What::Timestamps { metadata, body, count } => match self.member_at(host) {
                 Some(member) => {
-                    let metadata = PdMetadata::default();
                     let answer = self.cluster.handle_pd(member, Rpc::PdTso, &metadata, body);
                     (stamped(count, answer.result), answer.delay)
                 }
@@ -493,10 +495,10 @@ impl World {
             Happening::Answered { life: l, id, .. } => *l != life || !broken.contains(id),
             Happening::Change(_) => true,
         });
-        if broken.is_empty() {
-            if let Some(store) = self.cluster.store_at(address) {
-                self.core.handle_notice(self.now, Notice::LinkDown { store: StoreId(store) });
-            }
+        if broken.is_empty()
+            && let Some(store) = self.cluster.store_at(address)
+        {
+            self.core.handle_notice(self.now, Notice::LinkDown { store: StoreId(store) });
         }
         for id in broken {
             let answer = Err(Failure::maybe_executed("connection reset"));
