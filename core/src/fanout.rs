@@ -96,7 +96,8 @@ pub(crate) struct Fanout<J> {
 pub(crate) enum Progress {
     /// Nothing for the owner.
     Nothing,
-    /// A batch was answered. Follow with [`Fanout::park`] or [`Fanout::again`] if it has to be sent
+    /// A batch was answered; `batch.piece.doubt` tells whether an earlier copy of it may have been
+    /// executed, too. Follow with [`Fanout::park`] or [`Fanout::again`] if it has to be sent
     /// again, then with [`Fanout::advance`].
     Answer { batch: Batch, response: Response },
     /// A batch failed for good. `doubt`: it may have been executed.
@@ -324,8 +325,10 @@ impl<J: Job> Fanout<J> {
 
     fn call_ended(&mut self, mut batch: Batch, end: CallEnd) -> Progress {
         match end {
-            // The answer covers what earlier copies of the request may have done.
-            CallEnd::Answered { response, .. } => Progress::Answer { batch, response },
+            CallEnd::Answered { response, doubt, .. } => {
+                batch.piece.doubt |= doubt;
+                Progress::Answer { batch, response }
+            }
             CallEnd::Regroup { backoff, doubt } => {
                 batch.piece.backoff.absorb(&backoff);
                 batch.piece.is_retry = true;

@@ -143,7 +143,8 @@ impl RawPoint {
             return Step::Next(Op::RawPoint(self));
         };
         Step::Done(match end {
-            CallEnd::Answered { response, .. } => match self.kind {
+            // A refusal says nothing about an earlier copy whose answer was lost.
+            CallEnd::Answered { response, doubt, .. } => match self.kind {
                 Kind::Get => reply::raw_get(response).map(Reply::Value),
                 Kind::Ttl => reply::raw_get_key_ttl(response).map(Reply::Ttl),
                 Kind::Put => reply::raw_put(response).map(|()| Reply::Done),
@@ -152,7 +153,8 @@ impl RawPoint {
                     .map(|(previous, swapped)| Reply::Swapped { previous, swapped })
                     .map_err(doubtful_if_nonsense),
                 Kind::Coprocessor => reply::raw_coprocessor(response).map(Reply::Bytes),
-            },
+            }
+            .map_err(|error| error.in_doubt(doubt && self.writes())),
             CallEnd::Failed { error, doubt } => Err(error.in_doubt(doubt && self.writes())),
             CallEnd::Regroup { backoff, doubt } if self.kind == Kind::Coprocessor => {
                 let moved = Error::new(ErrorKind::RegionMoved, "the region has moved");

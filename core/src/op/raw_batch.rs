@@ -107,7 +107,11 @@ impl RawBatch {
             Progress::Nothing => self.advance(cx),
             Progress::Answer { batch, response } => match self.take(&batch, response) {
                 Ok(()) => self.advance(cx),
-                Err(error) => self.fail(error, cx),
+                // A refusal says nothing about an earlier copy whose answer was lost.
+                Err(error) => {
+                    let doubt = batch.piece.doubt && self.writes();
+                    self.fail(error.in_doubt(doubt), cx)
+                }
             },
             Progress::Failed { error, doubt, .. } => {
                 let doubt = doubt && self.writes();

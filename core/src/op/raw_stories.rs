@@ -160,6 +160,33 @@ fn the_doubt_about_a_batch_survives_a_move() {
     );
 }
 
+/// A copy whose answer was lost may have been executed, whatever a later copy is told.
+#[test]
+fn a_refusal_says_nothing_about_an_earlier_copy() {
+    story(
+        Raw,
+        TWO,
+        "
+        $ put a=1
+        > 1 store 1 RawPut a=1 | region 1
+        $ 1 stale_command
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 RawPut a=1 | region 1 retry
+        $ 2 error no more
+        = Refused in doubt: no more
+        $ batch_put a=1
+        > 3 store 1 RawBatchPut a=1 | region 1
+        $ 3 stale_command
+        $ wait
+        ~ 4ms: Backoff
+        > 4 store 1 RawBatchPut a=1 | region 1 retry
+        $ 4 error no more
+        = op 2: Refused in doubt: no more
+        ",
+    );
+}
+
 #[test]
 fn a_batch_delete_and_an_empty_batch() {
     story(
@@ -246,6 +273,23 @@ fn d2_a_reverse_scan_walks_down() {
         > 5 store 1 RawScan f.. limit 1 reverse | region 1
         $ 5 pairs e=5
         = op 2: pairs z=26 h=8 e=5
+        ",
+    );
+}
+
+/// A PD that names the same wrong region again and again is not asked in a loop without a pause.
+#[test]
+fn a_reverse_scan_that_pd_leads_nowhere() {
+    story(
+        Raw,
+        "..k=1 k..z=2",
+        "
+        $ pd_lies
+        $ rscan a.. 10
+        $ wait
+        ~ 2ms: Backoff
+        $ wait
+        ~ 6ms: Backoff
         ",
     );
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::id::{Handle, RegionVersion};
-use crate::operation::{Key, next_key};
+use crate::operation::{Key, KeyRange, next_key};
 use crate::pd::From;
 use crate::region::{Inserted, NewRegion};
 use crate::shared::{Shared, Waiter};
@@ -71,6 +71,8 @@ struct Load {
     /// The last key that is wanted, if that is another than the anchor.
     until: Option<Key>,
     seekers: Vec<Seeker>,
+    /// Looking before a key: where the last step has led.
+    walked: Option<Key>,
     /// PD's first answer was older than what the cache knows.
     again: bool,
 }
@@ -147,7 +149,8 @@ impl Shared {
             return;
         };
         let until = until.filter(|until| *until > anchor);
-        let load = Load { seek, anchor: anchor.clone(), until, seekers, again: false };
+        let load =
+            Load { seek, anchor: anchor.clone(), until, seekers, walked: None, again: false };
         let handle = self.loader.loads.insert(load);
         self.loader.by_anchor.insert((seek, anchor), handle);
         self.loader.queue.push_back(handle);
@@ -199,12 +202,12 @@ impl Shared {
             stale |= self.install(region) == Inserted::Stale;
         }
         if seek == Seek::Before {
-            if anchor.is_empty() && !range.end.is_empty() {
-                let query = RegionQuery::Containing(range.end);
-                return self.pd_ask_region(handle, query, From::Leader);
-            }
-            if !anchor.is_empty() && range.start == anchor {
-                return self.pd_ask_region(handle, RegionQuery::Previous(anchor), From::Leader);
+            let on_the_way = match anchor.is_empty() {
+                true => !range.end.is_empty(),
+                false => range.start == anchor,
+            };
+            if on_the_way {
+                return self.walk(handle, range);
             }
         }
         if self.cached(&anchor, seek).is_some() {
@@ -232,6 +235,30 @@ impl Shared {
             return self.finish_load(handle, Err(Error::new(ErrorKind::RegionUnavailable, text)));
         }
         self.ask_again(handle);
+    }
+
+    /// A step towards the region before the anchor: the next one up for the last region, one down for
+    /// another. A PD that answers without getting any further is not asked in a loop.
+    fn walk(&mut self, handle: Handle, found: KeyRange) {
+        let Some(load) = self.loader.loads.get_mut(handle) else {
+            return;
+        };
+        let last = load.anchor.is_empty();
+        let stuck = match &load.walked {
+            Some(walked) => !last || *walked >= found.end,
+            None => false,
+        };
+        if stuck {
+            let text = "PD's answers lead nowhere";
+            return self.finish_load(handle, Err(Error::new(ErrorKind::RegionUnavailable, text)));
+        }
+        let query = if last {
+            RegionQuery::Containing(found.end.clone())
+        } else {
+            RegionQuery::Previous(load.anchor.clone())
+        };
+        load.walked = Some(found.end);
+        self.pd_ask_region(handle, query, From::Leader);
     }
 
     /// The same question in another way, and to PD's leader: a follower may have answered first.

@@ -410,7 +410,7 @@ fn row_14_stale_command() {
         ~ 2ms: Backoff
         > 2 store 1 RawPut b=1 | region 1 retry
         $ 2 error no more
-        = Refused: no more
+        = Refused in doubt: no more
         ",
     );
 }

@@ -103,6 +103,8 @@ pub(crate) struct Story {
     pub(crate) pd_is_silent: bool,
     /// PD answers everything but timestamps by itself.
     pub(crate) tso_is_silent: bool,
+    /// Where PD knows no region it names the last one it knows.
+    pub(crate) pd_lies: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +188,7 @@ impl Story {
             lagging: None,
             pd_is_silent: false,
             tso_is_silent: false,
+            pd_lies: false,
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
 //! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
+//! | `pd_lies` | where PD knows no region it names the last one |
 //! | `many N tso` | N operations at once |
 //! | `stats NAME…` | numbers |
 //! | `silence pd`, `silence tso`, `speak` | PD answers by itself, or does not |
@@ -73,6 +74,7 @@ impl Story {
             "members" => self.members = words[0].parse().expect("a number"),
             "pd_leader" => self.pd_leader = words[0].parse().expect("a member"),
             "pd_lags" => self.lagging = Some(self.regions.clone()),
+            "pd_lies" => self.pd_lies = true,
             "pd_catches_up" => self.lagging = None,
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
