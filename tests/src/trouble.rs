@@ -9,6 +9,7 @@ use std::time::Duration;
 use anatase_cluster::{Code, Fault, Loss, On, PdFault, RegionFault, Status};
 use anatase_core::KeyMode;
 use anatase_proto::pdpb::ErrorType;
+use anatase_proto::rpc::Rpc;
 use quickcheck::{Arbitrary, Gen};
 
 use crate::world::World;
@@ -48,6 +49,7 @@ pub enum Trouble {
     RegionError { which: u8, after: u8, times: u8 },
     PdError { which: u8, times: u8 },
     Lose { request: bool, silent: bool, after: u8, times: u8 },
+    Doubt { which: u8, executed: bool },
     Refuse { times: u8 },
     Slow { ms: u16, times: u8 },
     Status { which: u8, times: u8 },
@@ -202,6 +204,22 @@ impl Trouble {
                 };
                 cluster.faults().times(times.into(), On::any().after(after.into()), fault);
             }
+            // An attempt whose fate is not known, and then a refusal: the doubt must not be forgotten
+            // over it.
+            Self::Doubt { which, executed } => {
+                let rpcs = match txn {
+                    true => [Rpc::KvCommit, Rpc::KvCommit, Rpc::KvPrewrite],
+                    false => [Rpc::RawPut, Rpc::RawDelete, Rpc::RawBatchPut],
+                };
+                let rpc = rpcs[usize::from(which) % rpcs.len()];
+                let lost = match executed {
+                    true => Fault::DropResponse(Loss::Reset),
+                    false => Fault::DropRequest(Loss::Reset),
+                };
+                cluster.faults().next(On::rpc(rpc), lost);
+                let refusal = RegionFault::RaftEntryTooLarge { entry_size: 9 << 20 };
+                cluster.faults().next(On::rpc(rpc), refusal);
+            }
             Self::Refuse { times } => {
                 let fault = Fault::DropRequest(Loss::Refused);
                 cluster.faults().times(times.into(), On::any(), fault);
@@ -240,7 +258,8 @@ impl Arbitrary for Trouble {
             25 => Self::MovePdLeader { to: store },
             26..31 => Self::RegionError { which, after, times },
             31 => Self::PdError { which, times: 1 },
-            32..36 => Self::Lose { request: flag, silent: number(3) == 0, after, times },
+            32..35 => Self::Lose { request: flag, silent: number(3) == 0, after, times },
+            35 => Self::Doubt { which, executed: flag },
             36 => Self::Refuse { times },
             37 => Self::Slow { ms: long_ms, times },
             38 => Self::Status { which, times },

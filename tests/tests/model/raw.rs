@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anatase_core::{
-    ColumnFamily, Error, KeyMode, KeyRange, KvPair, OpId, Operation, RawOperation, Reply, ScanSpec,
+    ColumnFamily, Error, KeyMode, KeyRange, KvPair, OpId, Operation, RawCompareAndSwap,
+    RawOperation, RawSwap, Reply, ScanSpec,
 };
 use anatase_tests::Dice;
 use anatase_tests::trouble::{KEYS, Trouble};
@@ -49,7 +50,20 @@ enum Op {
     BatchGet(Vec<u8>),
     BatchPut(Vec<u8>),
     BatchDelete(Vec<u8>),
-    Scan { from: u8, to: u8, limit: u8, reverse: bool, key_only: bool },
+    DeleteRange(u8, u8),
+    /// Expects what is there, or something else; writes, or deletes.
+    Swap {
+        key: u8,
+        right: bool,
+        delete: bool,
+    },
+    Scan {
+        from: u8,
+        to: u8,
+        limit: u8,
+        reverse: bool,
+        key_only: bool,
+    },
 }
 
 impl Arbitrary for Case {
@@ -91,12 +105,14 @@ impl Arbitrary for Op {
         let mut list =
             || -> Vec<u8> { (0..u8::arbitrary(g) % 9).map(|_| u8::arbitrary(g) % keys).collect() };
         match which {
-            0..2 => Self::Get(key),
-            2..5 => Self::Put(key),
-            5 => Self::Delete(key),
-            6..8 => Self::BatchGet(list()),
-            8..11 => Self::BatchPut(list()),
-            11 => Self::BatchDelete(list()),
+            0 => Self::Get(key),
+            1..4 => Self::Put(key),
+            4 => Self::Delete(key),
+            5..7 => Self::BatchGet(list()),
+            7..9 => Self::BatchPut(list()),
+            9 => Self::BatchDelete(list()),
+            10 => Self::DeleteRange(key, u8::arbitrary(g) % (keys + 1)),
+            11 => Self::Swap { key, right: u8::arbitrary(g) % 4 != 0, delete: flag },
             _ => Self::Scan {
                 from: u8::arbitrary(g) % (keys + 1),
                 to: u8::arbitrary(g) % (keys + 1),
@@ -136,28 +152,48 @@ fn value(number: u64, at: usize) -> Bytes {
 }
 
 impl Op {
-    fn operation(&self, number: u64) -> RawOperation {
+    fn operation(&self, number: u64, model: &Model) -> RawOperation {
+        let atomic = false;
         match self {
             Self::Get(k) => RawOperation::Get { key: key(*k) },
             Self::Put(k) => {
-                RawOperation::Put { key: key(*k), value: value(number, 0), ttl_secs: 0 }
+                RawOperation::Put { key: key(*k), value: value(number, 0), ttl_secs: 0, atomic }
             }
-            Self::Delete(k) => RawOperation::Delete { key: key(*k) },
+            Self::Delete(k) => RawOperation::Delete { key: key(*k), atomic },
             Self::BatchGet(ks) => RawOperation::BatchGet { keys: keys(ks) },
             Self::BatchPut(_) => {
                 let pairs = self.writes(number).into_iter();
                 let pairs = pairs
                     .map(|(key, value)| KvPair { key, value: value.unwrap_or_default() })
                     .collect();
-                RawOperation::BatchPut { pairs, ttl_secs: 0 }
+                RawOperation::BatchPut { pairs, ttls_secs: vec![0], atomic }
             }
-            Self::BatchDelete(ks) => RawOperation::BatchDelete { keys: keys(ks) },
+            Self::BatchDelete(ks) => RawOperation::BatchDelete { keys: keys(ks), atomic },
+            Self::DeleteRange(..) => RawOperation::DeleteRange { range: self.range() },
+            Self::Swap { key: k, delete, .. } => {
+                let swap = match delete {
+                    true => RawSwap::Delete,
+                    false => RawSwap::Put { value: value(number, 0), ttl_secs: 0 },
+                };
+                let previous = self.expects(model);
+                let swap = RawCompareAndSwap { key: key(*k), previous, swap };
+                RawOperation::CompareAndSwap(Box::new(swap))
+            }
             Self::Scan { limit, reverse, key_only, .. } => RawOperation::Scan(ScanSpec {
                 range: self.range(),
                 limit: u32::from(*limit),
                 reverse: *reverse,
                 key_only: *key_only,
             }),
+        }
+    }
+
+    /// What a swap expects. Nothing that it meets is under way at the same time, so that this is the
+    /// same at its end as at its beginning.
+    fn expects(&self, model: &Model) -> Option<Bytes> {
+        match self {
+            Self::Swap { key: k, right: true, .. } => model.may_hold(&key(*k))[0].clone(),
+            _ => Some(Bytes::from_static(b"never written")),
         }
     }
 
@@ -171,16 +207,26 @@ impl Op {
                 pairs.map(|(at, k)| (key(*k), Some(value(number, at)))).collect()
             }
             Self::BatchDelete(ks) => ks.iter().map(|k| (key(*k), None)).collect(),
+            Self::Swap { key: k, delete: true, .. } => vec![(key(*k), None)],
+            Self::Swap { key: k, .. } => vec![(key(*k), Some(value(number, 0)))],
+            Self::DeleteRange(..) => {
+                let range = self.range();
+                let within = KEYS.into_iter().filter(|key| range.contains(key));
+                within.map(|key| (Bytes::from_static(key), None)).collect()
+            }
             Self::Get(_) | Self::BatchGet(_) | Self::Scan { .. } => Vec::new(),
         }
     }
 
     fn range(&self) -> KeyRange {
         match self {
-            Self::Scan { from, to, .. } => KeyRange { start: bound(*from), end: bound(*to) },
+            Self::Scan { from, to, .. } | Self::DeleteRange(from, to) => {
+                KeyRange { start: bound(*from), end: bound(*to) }
+            }
             Self::Get(_)
             | Self::Put(_)
             | Self::Delete(_)
+            | Self::Swap { .. }
             | Self::BatchGet(_)
             | Self::BatchPut(_)
             | Self::BatchDelete(_) => KeyRange::default(),
@@ -191,11 +237,11 @@ impl Op {
     fn touches(&self) -> u16 {
         let bit = |k: &u8| 1_u16 << k;
         match self {
-            Self::Get(k) | Self::Put(k) | Self::Delete(k) => bit(k),
+            Self::Get(k) | Self::Put(k) | Self::Delete(k) | Self::Swap { key: k, .. } => bit(k),
             Self::BatchGet(ks) | Self::BatchPut(ks) | Self::BatchDelete(ks) => {
                 ks.iter().map(bit).fold(0, |all, bit| all | bit)
             }
-            Self::Scan { .. } => {
+            Self::Scan { .. } | Self::DeleteRange(..) => {
                 let range = self.range();
                 let within = (0..KEYS.len()).filter(|k| range.contains(KEYS[*k]));
                 within.fold(0, |all, k| all | 1 << k)
@@ -204,7 +250,7 @@ impl Op {
     }
 
     fn is_write(&self) -> bool {
-        matches!(self, Self::Put(_) | Self::Delete(_) | Self::BatchPut(_) | Self::BatchDelete(_))
+        !matches!(self, Self::Get(_) | Self::BatchGet(_) | Self::Scan { .. })
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -301,8 +347,10 @@ impl Play {
                 while self.flying.values().any(|(other, _)| op.meets(other)) {
                     self.turn();
                 }
-                let operation =
-                    Operation::Raw { op: op.operation(number), cf: ColumnFamily::DEFAULT };
+                let operation = Operation::Raw {
+                    op: op.operation(number, &self.model),
+                    cf: ColumnFamily::DEFAULT,
+                };
                 let timeout = Duration::from_millis(u64::from(*patience));
                 let id = self.world.submit(operation, timeout);
                 self.flying.insert(id, (op.clone(), number));
@@ -369,6 +417,12 @@ impl Play {
         }
     }
 
+    fn wrote(&mut self, op: &Op, number: u64) {
+        for (key, value) in op.writes(number) {
+            self.model.wrote(key, value);
+        }
+    }
+
     fn judge(&mut self, op: &Op, number: u64, result: Result<Reply, Error>) {
         let reply = match result {
             Ok(reply) => reply,
@@ -376,7 +430,7 @@ impl Play {
                 FAILED.fetch_add(1, Ordering::Relaxed);
                 assert!(excusable(error.kind()), "{op:?}: {error:?}");
                 assert!(op.is_write() || !error.is_undetermined(), "{op:?}: {error:?}");
-                let single = matches!(op, Op::Put(_) | Op::Delete(_));
+                let single = matches!(op, Op::Put(_) | Op::Delete(_) | Op::Swap { .. });
                 // A batch is not atomic: whatever the error, parts of it may have been written.
                 if error.is_undetermined() || !single {
                     IN_DOUBT.fetch_add(1, Ordering::Relaxed);
@@ -395,11 +449,14 @@ impl Play {
                 }
             }
             (Op::Scan { .. }, Reply::Pairs(pairs)) => self.model.scanned(op, &pairs),
-            (Op::Put(_) | Op::Delete(_) | Op::BatchPut(_) | Op::BatchDelete(_), Reply::Done) => {
-                for (key, value) in op.writes(number) {
-                    self.model.wrote(key, value);
+            (Op::Swap { key: k, .. }, Reply::Swapped { previous, swapped }) => {
+                assert_eq!(swapped, previous == op.expects(&self.model), "{op:?}: {previous:?}");
+                self.model.read(&key(*k), previous.as_ref());
+                if swapped {
+                    self.wrote(op, number);
                 }
             }
+            (op, Reply::Done) if op.is_write() => self.wrote(op, number),
             (op, reply) => panic!("{op:?} is answered by {reply:?}"),
         }
     }
@@ -417,7 +474,8 @@ impl Play {
             reverse: false,
             key_only: false,
         };
-        let operation = Operation::Raw { op: all.operation(0), cf: ColumnFamily::DEFAULT };
+        let operation =
+            Operation::Raw { op: all.operation(0, &self.model), cf: ColumnFamily::DEFAULT };
         let result = self.world.run(operation, Duration::from_secs(60));
         let Ok(Reply::Pairs(pairs)) = result else { panic!("after healing: {result:?}") };
         self.model.scanned(&all, &pairs);

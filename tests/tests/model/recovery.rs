@@ -20,7 +20,7 @@ fn operation(dice: &mut Dice) -> Operation {
     let key = format!("k{}", dice.below(10)).into();
     let op = match dice.chance(1, 2) {
         true => RawOperation::Get { key },
-        false => RawOperation::Put { key, value: "v".into(), ttl_secs: 0 },
+        false => RawOperation::Put { key, value: "v".into(), ttl_secs: 0, atomic: false },
     };
     Operation::Raw { op, cf: ColumnFamily::DEFAULT }
 }
