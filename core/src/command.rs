@@ -99,6 +99,13 @@ pub enum Notice {
         /// The store.
         store: StoreId,
     },
+    /// A store has told how well it is (`HealthFeedback`).
+    Health {
+        /// The store.
+        store: StoreId,
+        /// 1 is best, 100 worst.
+        slow_score: u32,
+    },
 }
 
 /// An input as a value: what a driver feeds, a fuzzer generates, a recorder keeps and a replay reads.
@@ -140,6 +147,8 @@ pub enum WakeReason {
     LockWait,
     /// PD should be asked for its members again.
     PdRefresh,
+    /// A store has been silent for long.
+    Probe,
 }
 
 /// What became of a request to stop an operation.

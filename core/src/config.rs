@@ -53,6 +53,14 @@ pub struct Config {
     pub scan_attempt_timeout: Duration,
     /// What a store is told as the limit of a write's execution (client-go's MaxWriteExecutionTime, 20 s).
     pub max_write_execution: Duration,
+    /// How many requests may be out to one store at once; the others wait for their turn. `None`: any
+    /// number.
+    pub max_store_requests: Option<usize>,
+    /// For how long a store may say nothing to anybody while an attempt waits for it, before a health
+    /// check is sent (1 s); at least a millisecond.
+    pub probe_after: Duration,
+    /// How long a store may take to answer a health check (client-go's StoreLivenessTimeout, 1 s).
+    pub probe_timeout: Duration,
     /// How long one call to PD may take (client-go's PDServerTimeout, 3 s).
     pub pd_timeout: Duration,
     /// How long one request for PD's members may take (1 s in PD's client).
@@ -111,6 +119,9 @@ impl Config {
             attempt_timeout: Duration::from_secs(30),
             scan_attempt_timeout: Duration::from_secs(60),
             max_write_execution: Duration::from_secs(20),
+            max_store_requests: None,
+            probe_after: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(1),
             pd_timeout: Duration::from_secs(3),
             pd_member_timeout: Duration::from_secs(1),
             pd_refresh_interval: Duration::from_secs(60),

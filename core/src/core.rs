@@ -14,15 +14,15 @@ use crate::op::{Op, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
-use crate::region::RegionCache;
 use crate::region::loader::Loader;
+use crate::region::{RegionCache, RegionFacts};
 use crate::resolve::Resolver;
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
 use crate::slab::Slab;
 use crate::stats::Stats;
-use crate::store::StoreTable;
+use crate::store::{StoreFacts, StoreTable};
 use crate::time::Instant;
 use crate::timer::{TimerId, Timers};
 use crate::tso::Tso;
@@ -136,6 +136,7 @@ impl Core {
             CommandOwner::Discovery => self.shared.pd_discovery_answer(response),
             CommandOwner::PdLook => self.shared.pd_look_answer(response),
             CommandOwner::Tso(flight) => self.shared.tso_answer(flight, response),
+            CommandOwner::Probe(store) => self.shared.probe_answer(store, response),
         }
         self.run();
     }
@@ -145,6 +146,9 @@ impl Core {
         self.tick(now);
         match notice {
             Notice::LinkDown { store } => self.shared.stores.check(store),
+            Notice::Health { store, slow_score } => {
+                self.shared.stores.feedback(store, slow_score.into(), self.shared.now);
+            }
         }
         self.run();
     }
@@ -162,6 +166,7 @@ impl Core {
                 TimerTarget::PdLook => self.shared.pd_look_timer(),
                 TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
                 TimerTarget::TsoRest => self.shared.tso_rest_timer(),
+                TimerTarget::Probe(store) => self.shared.probe_timer(store),
             }
             self.run();
         }
@@ -244,6 +249,17 @@ impl Core {
     /// past [`Operation::Ready`]. 0 before.
     pub fn cluster_id(&self) -> u64 {
         self.shared.pd.cluster_id()
+    }
+
+    /// What is known of the region that this key is believed to lie in, however old the knowledge.
+    /// Nobody is asked, and nothing changes.
+    pub fn region_facts(&self, key: &[u8]) -> Option<RegionFacts<'_>> {
+        self.shared.regions.peek(key).map(RegionFacts)
+    }
+
+    /// What is known of each store, in the order of their ids.
+    pub fn store_facts(&self) -> Vec<StoreFacts> {
+        self.shared.stores.facts(self.shared.now)
     }
 
     /// Nothing is left that is worth driving for: no operation, no commit or rollback that settles in

@@ -223,7 +223,7 @@ impl<J: Job> Fanout<J> {
             self.pending.push_front(piece);
             return false;
         };
-        let end = match cx.shared.regions.range(region).map(|range| &range.end) {
+        let end = match cx.shared.regions.end_of(region) {
             Some(end) if !end.is_empty() => {
                 let rest = piece.end - piece.start;
                 piece.start + partition_point(rest, |n| self.job.key(piece.start + n) < end)

@@ -78,7 +78,9 @@ pub use crate::operation::{
     ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
+pub use crate::region::RegionFacts;
 pub use crate::stats::Stats;
+pub use crate::store::StoreFacts;
 pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;
 

@@ -16,7 +16,7 @@ use crate::command::{Call, Command, Destination, Event, WakeReason};
 use crate::config::Config;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
-use crate::id::{CommandId, Handle, OpId, RegionVersion};
+use crate::id::{CommandId, Handle, OpId, RegionVersion, StoreId};
 use crate::keyspace::Tenancy;
 use crate::operation::KeyRange;
 use crate::oracle::Oracle;
@@ -64,6 +64,8 @@ pub(crate) enum CommandOwner {
     PdLook,
     /// A request for timestamps, by its number.
     Tso(u64),
+    /// The probe of a store.
+    Probe(StoreId),
 }
 
 /// Who hears that a wait is over.
@@ -85,6 +87,8 @@ pub(crate) enum TimerTarget {
     TsoFlight(u64),
     /// A pause before timestamps are asked for again.
     TsoRest,
+    /// The probe of a store has taken too long.
+    Probe(StoreId),
 }
 
 /// What wakes an owner.
@@ -157,8 +161,12 @@ pub(crate) enum CallWake {
     Store(Result<(), Error>),
     /// Its command was answered.
     Answer(Result<Response, Failure>),
-    /// Its attempt took too long, or its pause is over.
+    /// Its attempt took too long or should be looked after, or its pause is over.
     Timer,
+    /// The store that it waits for does not live.
+    StoreDied,
+    /// The store has room for its request.
+    Turn,
 }
 
 /// A command on its way.

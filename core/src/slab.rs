@@ -129,6 +129,20 @@ impl<T> Slab<T> {
     }
 
     /// In slot order.
+    /// How many slots there are, in use or not.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// What is in this slot.
+    pub(crate) fn at(&self, index: u32) -> Option<(Handle, &T)> {
+        let slot = self.slots.get(index as usize)?;
+        match &slot.content {
+            Content::Held(value) => Some((Handle { index, generation: slot.generation }, value)),
+            Content::Free(_) | Content::Taken => None,
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.content {
             Content::Held(value) => {

@@ -20,6 +20,8 @@ pub struct Stats {
     pub failures: u64,
     /// Pauses before a retry.
     pub backoffs: u64,
+    /// Health checks sent to stores.
+    pub probes: u64,
     /// Regions asked of PD.
     pub region_loads: u64,
     /// Timestamp batches asked of PD.

@@ -42,9 +42,8 @@ impl Regions {
             let waiter = Waiter::Owner(cx.owner, LOCATE);
             let until = (!range.end.is_empty()).then_some(&range.end);
             let located = cx.shared.locate(&range.start, Seek::Containing, until, waiter);
-            let bounds = located.and_then(|region| {
-                cx.shared.regions.range(region).map(|bounds| (region, bounds.clone()))
-            });
+            let bounds = located
+                .and_then(|region| cx.shared.regions.range(region).map(|bounds| (region, bounds)));
             let Some((region, bounds)) = bounds else {
                 self.rest.push(range);
                 return self.wait();

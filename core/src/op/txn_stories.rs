@@ -252,10 +252,10 @@ fn a_commit_that_never_left_is_aborted() {
         $ 2 ok
         > 3 store 1 KvCommit a primary at @1000.1 | region 1
         $ 3 status 12 no such method
+        > 4 store 1 KvBatchRollback a | region 1
         = aborted, Refused: the server does not offer this call: no such method (gRPC status 12) (region 1@1.1) (store 1)
-        > 4 store 3 KvBatchRollback a | region 1
         $ 4 ok
-        > 5 store 3 KvBatchRollback m | region 2
+        > 5 store 1 KvBatchRollback m | region 2
         $ 5 ok
         $ idle
         ~ true

@@ -52,7 +52,8 @@ impl Shared {
 
     fn get_region(&self, key: &Key) -> Vec<u8> {
         let region_key = self.codec.to_pd(key);
-        pdpb::GetRegionRequest { region_key, ..Default::default() }.encode_to_vec()
+        pdpb::GetRegionRequest { region_key, need_buckets: true, ..Default::default() }
+            .encode_to_vec()
     }
 
     fn batch_scan(&self, first: &Key, end: &Key) -> Vec<u8> {
@@ -62,6 +63,7 @@ impl Shared {
             ranges: vec![range],
             limit: REGIONS_AT_ONCE,
             contain_all_key_range: true,
+            need_buckets: true,
             ..Default::default()
         };
         message.encode_to_vec()

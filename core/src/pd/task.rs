@@ -23,8 +23,8 @@ use super::{Pd, PdPurpose, Trouble, trouble};
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
 use crate::error::{Error, ErrorKind, Failure, GrpcStatus};
-use crate::id::{CommandId, Handle, StoreId};
-use crate::shared::{CallWake, CommandOwner, Owner, Shared, TimerTarget, Wake};
+use crate::id::{CommandId, Handle};
+use crate::shared::{CommandOwner, Owner, Shared, TimerTarget, Wake};
 use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::wire::reply;
@@ -341,13 +341,6 @@ impl Shared {
                     self.on_regions_loaded(load, Err(error));
                 }
             },
-        }
-    }
-
-    fn on_store_answer(&mut self, store: StoreId, answer: Result<Option<Arc<str>>, Error>) {
-        let (calls, result) = self.stores.answer(store, answer);
-        for call in calls {
-            self.wake_call(call, CallWake::Store(result.clone()));
         }
     }
 }

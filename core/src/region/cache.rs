@@ -14,6 +14,14 @@
 //!   loaded. One failure of a store puts every region on it in doubt at once, without a walk.
 //! - *Invalidation*, with a reason, by whoever was told that the region is no more.
 //!
+//! **Without a thread.** The reference has one that, once a second, drops 50 expired regions, lets
+//! regions with sick stores expire, and has flagged ones loaded anew. Here a region that is found expired
+//! is dropped, and each insert, and a lookup now and then, looks over a few others, so that a million
+//! expired ones do not stay. Sick stores are seen when a region's life would be extended. A region that
+//! is flagged ([`RegionCache::reload_later`]) is loaded anew at a later lookup, in the background: it
+//! goes on being used, also if PD does not answer. A core that is left alone does nothing, and does not
+//! grow.
+//!
 //! Two things the reference leaves are not left here. A cached region that starts before a newer one
 //! and reaches into it is dropped with the others that it replaces, and a newer such region has the
 //! insert refused: otherwise a stale answer could hide behind a start key of its own. And a region
@@ -23,72 +31,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use crate::id::{Handle, Peer, PeerRole, RegionVersion, StoreId};
 use crate::operation::{Key, KeyRange};
+use crate::region::buckets::Buckets;
+use crate::region::entry::{Care, InvalidReason, NewRegion, Region, starts_before_end};
 use crate::slab::Slab;
 use crate::time::Instant;
-
-/// A region as it becomes known: decoded, its replicas narrowed to those that can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct NewRegion {
-    pub(crate) version: RegionVersion,
-    /// In the application's key space. Not empty.
-    pub(crate) range: KeyRange,
-    /// At least one.
-    pub(crate) peers: Vec<Peer>,
-    /// The id of the peer that leads, if that is known.
-    pub(crate) leader: Option<u64>,
-    /// PD counts some of its replicas as down: it is not kept alive by use (§4.3).
-    pub(crate) some_down: bool,
-}
-
-impl NewRegion {
-    /// The same region, believed to be led from `store`: the store that told about it was asked
-    /// because it led the region's predecessor (§4.8).
-    #[must_use]
-    pub(crate) fn led_from(mut self, store: StoreId) -> Self {
-        if let Some(peer) = self.peers.iter().find(|peer| peer.store == store) {
-            self.leader = Some(peer.id);
-        }
-        self
-    }
-}
-
-/// A cached region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Region {
-    pub(crate) version: RegionVersion,
-    pub(crate) range: KeyRange,
-    pub(crate) peers: Box<[Peer]>,
-    /// Whoever is believed to lead: an index into `peers`.
-    pub(crate) leader: usize,
-    /// The epoch of each peer's store when it was last known to be well, parallel to `peers`.
-    epochs: Box<[u32]>,
-    /// Trusted up to and including this instant.
-    fresh_until: Instant,
-    /// The random part of its lifetime, kept so that it lives as long each time it is extended.
-    jitter: Duration,
-    /// Use does not extend its life (needExpireAfterTTL, §4.1).
-    expires: bool,
-    invalid: Option<InvalidReason>,
-}
-
-/// Why a region is no longer to be used (§4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum InvalidReason {
-    /// No replica leads, as far as the last one asked knew.
-    NoLeader,
-    /// The store does not have it.
-    RegionNotFound,
-    /// It was split, merged, or its membership changed.
-    EpochNotMatch,
-    /// A store that should have a replica is not the one it was.
-    StoreNotFound,
-    /// Something else.
-    Other,
-}
 
 /// What became of an insert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,64 +58,37 @@ pub(crate) enum EpochVerdict {
     Unknown,
 }
 
-impl Region {
-    /// Whether the store of the replica at `index`, which is at `epoch` now, has been well since it
-    /// was last known to be.
-    pub(crate) fn is_fresh(&self, index: usize, epoch: u32) -> bool {
-        self.epochs.get(index) == Some(&epoch)
-    }
-
-    fn staleness(&self, epoch: impl Fn(StoreId) -> u32) -> Staleness {
-        let fresh = |(index, peer): (usize, &Peer)| self.is_fresh(index, epoch(peer.store));
-        let count = self.peers.iter().enumerate().filter(|entry| fresh(*entry)).count();
-        match count {
-            0 => Staleness::All,
-            count if count == self.peers.len() => Staleness::None,
-            _ => Staleness::Some,
-        }
-    }
-
-    /// Whether somebody is left to ask. Looks at the leader first: most often that is all.
-    fn is_usable(&self, now: Instant, epoch: impl Fn(StoreId) -> u32) -> bool {
-        let fresh = |(index, peer): (usize, &Peer)| self.is_fresh(index, epoch(peer.store));
-        self.invalid.is_none()
-            && now <= self.fresh_until
-            && (self.peers.get(self.leader).is_some_and(|peer| fresh((self.leader, peer)))
-                || self.peers.iter().enumerate().any(fresh))
-    }
-
-    fn overlaps(&self, range: &KeyRange) -> bool {
-        starts_before_end(&self.range.start, &range.end)
-            && starts_before_end(&range.start, &self.range.end)
-    }
-}
-
-/// How many replicas are on stores that have failed since the region was loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Staleness {
-    None,
-    Some,
-    All,
-}
-
-/// Whether `start` is below `end`, where an empty end is above everything (`peers.md` D30).
-fn starts_before_end(start: &[u8], end: &[u8]) -> bool {
-    end.is_empty() || start < end
-}
-
 /// The regions that are known.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct RegionCache {
     /// How long a region is trusted without being used, before jitter.
     ttl: Duration,
-    regions: Slab<Region>,
-    by_start: BTreeMap<Key, Handle>,
+    /// Boxed: a slab grows by doubling, and its spare room should be small.
+    regions: Slab<Box<Region>>,
+    by_start: BTreeMap<Box<[u8]>, Handle>,
     by_id: BTreeMap<u64, Handle>,
+    /// Where the sweep goes on, and when.
+    cursor: u32,
+    sweep_at: Instant,
 }
+
+/// How many regions a lookup looks over at most, and how often: a million are gone over in ten minutes,
+/// which is how long a region lives.
+const SWEPT_AT_LOOKUP: u32 = 16;
+const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+/// How many regions an insert looks over: the cache shrinks faster than it grows.
+const SWEPT_AT_INSERT: u32 = 4;
 
 impl RegionCache {
     pub(crate) const fn new(ttl: Duration) -> Self {
-        Self { ttl, regions: Slab::new(), by_start: BTreeMap::new(), by_id: BTreeMap::new() }
+        Self {
+            ttl,
+            regions: Slab::new(),
+            by_start: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            cursor: 0,
+            sweep_at: Instant::ORIGIN,
+        }
     }
 
     /// How many regions are cached, the invalid ones included.
@@ -184,13 +105,19 @@ impl RegionCache {
         now: Instant,
         epoch: impl Fn(StoreId) -> u32,
     ) -> Option<&Region> {
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_INTERVAL;
+            self.sweep(now, SWEPT_AT_LOOKUP);
+        }
+        let handle = self.containing(key)?;
+        self.touch(handle, now, epoch)
+    }
+
+    /// The region with `start ≤ key < end`, usable or not.
+    fn containing(&self, key: &[u8]) -> Option<Handle> {
         let up_to = (Bound::Unbounded, Bound::Included(key));
         let (_, handle) = self.by_start.range::<[u8], _>(up_to).next_back()?;
-        let handle = *handle;
-        if !self.regions.get(handle)?.range.contains(key) {
-            return None;
-        }
-        self.touch(handle, now, epoch)
+        self.regions.get(*handle)?.bounds.contains(key).then_some(*handle)
     }
 
     /// The region with `start < key ≤ end`, where a reverse scan below the exclusive bound `key`
@@ -208,7 +135,7 @@ impl RegionCache {
         let below = (Bound::Unbounded, below);
         let (_, handle) = self.by_start.range::<[u8], _>(below).next_back()?;
         let handle = *handle;
-        let end = &self.regions.get(handle)?.range.end;
+        let end = self.regions.get(handle)?.bounds.end();
         let contains = end.is_empty() || (!key.is_empty() && key <= end);
         if contains { self.touch(handle, now, epoch) } else { None }
     }
@@ -224,8 +151,8 @@ impl RegionCache {
         if low >= high {
             return false;
         }
-        let between = (Bound::Excluded(low), Bound::Excluded(high));
-        let mut regions = self.by_start.range::<Key, _>(between);
+        let between = (Bound::Excluded(&low[..]), Bound::Excluded(&high[..]));
+        let mut regions = self.by_start.range::<[u8], _>(between);
         regions.any(|(_, handle)| {
             self.regions.get(*handle).is_some_and(|region| region.is_usable(now, &epoch))
         })
@@ -249,14 +176,30 @@ impl RegionCache {
             return None;
         }
         // Only when the random part is used up: a region in use is written to once in a while.
-        if !region.expires && region.fresh_until <= now + ttl {
-            match region.staleness(&epoch) {
-                Staleness::None => region.fresh_until = now + ttl + region.jitter,
+        if region.care == Care::None && region.fresh_until <= now + ttl {
+            match region.is_wholly_fresh(&epoch) {
+                true => {
+                    let jitter = Duration::from_millis(region.jitter_ms.into());
+                    region.fresh_until = now + ttl + jitter;
+                }
                 // §4.10: the reference's sweep finds these and lets them expire.
-                Staleness::Some | Staleness::All => region.expires = true,
+                false => region.care = Care::Expires,
             }
         }
-        self.regions.get(handle)
+        self.regions.get(handle).map(Box::as_ref)
+    }
+
+    /// Looks over a few regions, where it stopped before, and drops those that have expired.
+    fn sweep(&mut self, now: Instant, count: u32) {
+        let slots = self.regions.slots();
+        for _ in 0..count.min(slots) {
+            self.cursor = if self.cursor < slots { self.cursor } else { 0 };
+            let expired = self.regions.at(self.cursor).filter(|(_, r)| now > r.fresh_until);
+            if let Some(handle) = expired.map(|(handle, _)| handle) {
+                self.forget(handle);
+            }
+            self.cursor += 1;
+        }
     }
 
     /// This region at this version, if it can still be used.
@@ -270,18 +213,30 @@ impl RegionCache {
     }
 
     /// The bounds of this region at this version, usable or not.
-    pub(crate) fn range(&self, version: RegionVersion) -> Option<&KeyRange> {
-        self.find(version).map(|region| &region.range)
+    pub(crate) fn range(&self, version: RegionVersion) -> Option<KeyRange> {
+        self.find(version).map(|region| region.bounds.to_range())
+    }
+
+    /// Where this region at this version ends (empty: nowhere), usable or not.
+    pub(crate) fn end_of(&self, version: RegionVersion) -> Option<&[u8]> {
+        self.find(version).map(|region| region.bounds.end())
+    }
+
+    /// The region with this key, usable or not; its life is not extended.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<&Region> {
+        self.regions.get(self.containing(key)?).map(Box::as_ref)
     }
 
     fn find(&self, version: RegionVersion) -> Option<&Region> {
         let handle = self.by_id.get(&version.id)?;
-        self.regions.get(*handle).filter(|region| region.version == version)
+        let region = self.regions.get(*handle).map(Box::as_ref);
+        region.filter(|region| region.version == version)
     }
 
     fn find_mut(&mut self, version: RegionVersion) -> Option<&mut Region> {
         let handle = self.by_id.get(&version.id)?;
-        self.regions.get_mut(*handle).filter(|region| region.version == version)
+        let region = self.regions.get_mut(*handle).map(Box::as_mut);
+        region.filter(|region| region.version == version)
     }
 
     /// Puts a region into the cache, in the place of whatever it replaces (§4.4).
@@ -289,42 +244,38 @@ impl RegionCache {
     /// `jitter` is the random part of its lifetime, `epoch` tells how often a store has failed.
     pub(crate) fn insert(
         &mut self,
-        new: NewRegion,
+        mut new: NewRegion,
         now: Instant,
         jitter: Duration,
         epoch: impl Fn(StoreId) -> u32,
     ) -> Inserted {
+        self.sweep(now, SWEPT_AT_INSERT);
         let Some(displaced) = self.displaced_by(&new) else {
             return Inserted::Stale;
         };
         let told = new.leader.and_then(|id| new.peers.iter().position(|peer| peer.id == id));
         let mut leader = told.or_else(|| next_voter(&new.peers, 0)).unwrap_or(0);
-        // The one that PD names was asked already and knew of no leader, its own leadership
-        // included; PD may be wrong for long. So the turn goes on.
-        if let Some(first) = displaced.first().and_then(|handle| self.regions.get(*handle))
-            && first.invalid == Some(InvalidReason::NoLeader)
-        {
-            leader = next_voter(&new.peers, first.leader + 1).unwrap_or(leader);
+        if let Some(first) = displaced.first().and_then(|handle| self.regions.get_mut(*handle)) {
+            // The one that PD names was asked already and knew of no leader, its own leadership
+            // included; PD may be wrong for long. So the turn goes on.
+            if first.invalid == Some(InvalidReason::NoLeader) {
+                leader = next_voter(&new.peers, first.leader() + 1).unwrap_or(leader);
+            }
+            // RGC-50: who tells of a region often leaves its buckets out.
+            if let Some(old) = first.buckets.take()
+                && new.buckets.as_ref().is_none_or(|buckets| old.replaces(Some(buckets)))
+            {
+                new.buckets = Some(old);
+            }
         }
         for handle in displaced {
             self.forget(handle);
         }
-        let epochs = new.peers.iter().map(|peer| epoch(peer.store)).collect();
-        let range = compact(&new.range);
-        let start = range.start.clone();
-        let handle = self.regions.insert(Region {
-            version: new.version,
-            range,
-            peers: new.peers.into(),
-            leader,
-            epochs,
-            fresh_until: now + self.ttl + jitter,
-            jitter,
-            expires: new.some_down,
-            invalid: None,
-        });
+        let region = Region::new(new, leader, now + self.ttl + jitter, jitter, epoch);
+        let (start, id) = (region.bounds.start().into(), region.version.id);
+        let handle = self.regions.insert(Box::new(region));
         self.by_start.insert(start, handle);
-        self.by_id.insert(new.version.id, handle);
+        self.by_id.insert(id, handle);
         Inserted::Yes
     }
 
@@ -336,15 +287,17 @@ impl RegionCache {
         }
         let mut displaced = Vec::new();
         // The nearest region that starts before: of those, only that one can reach in.
-        let before = (Bound::Unbounded, Bound::Excluded(&new.range.start));
-        let after = (Bound::Included(&new.range.start), Bound::Unbounded);
-        let reaching_in = self.by_start.range::<Key, _>(before).next_back();
-        for (start, handle) in reaching_in.into_iter().chain(self.by_start.range::<Key, _>(after)) {
-            if !starts_before_end(start, &new.range.end) {
+        let (start, end) = (&new.range.start[..], &new.range.end[..]);
+        let before = (Bound::Unbounded, Bound::Excluded(start));
+        let after = (Bound::Included(start), Bound::Unbounded);
+        let reaching_in = self.by_start.range::<[u8], _>(before).next_back();
+        let others = self.by_start.range::<[u8], _>(after);
+        for (other, handle) in reaching_in.into_iter().chain(others) {
+            if !starts_before_end(other, end) {
                 break;
             }
             let Some(region) = self.regions.get(*handle) else { continue };
-            if !region.overlaps(&new.range) {
+            if !region.bounds.overlaps(start, end) {
                 continue;
             }
             if region.version.version > new.version.version {
@@ -370,7 +323,7 @@ impl RegionCache {
     /// Takes a region out of all three indexes.
     fn forget(&mut self, handle: Handle) {
         if let Some(region) = self.regions.remove(handle) {
-            self.by_start.remove(&region.range.start);
+            self.by_start.remove(region.bounds.start());
             self.by_id.remove(&region.version.id);
         }
     }
@@ -380,6 +333,45 @@ impl RegionCache {
     pub(crate) fn invalidate(&mut self, version: RegionVersion, reason: InvalidReason) {
         if let Some(region) = self.find_mut(version) {
             region.invalid.get_or_insert(reason);
+        }
+    }
+
+    /// Some replica of this region is not used although its store is well: it should be looked at anew,
+    /// some time (needDelayedReload, §4.1).
+    pub(crate) fn reload_later(&mut self, version: RegionVersion, now: Instant) {
+        if let Some(region) = self.find_mut(version) {
+            region.flag(now);
+        }
+    }
+
+    /// If this region is to be loaded anew, where it starts; says so once.
+    pub(crate) fn take_reload(&mut self, version: RegionVersion, now: Instant) -> Option<Key> {
+        let region = self.find_mut(version).filter(|region| region.wants_reload(now))?;
+        region.care = Care::Expires;
+        Some(Key::copy_from_slice(region.bounds.start()))
+    }
+
+    /// PD cannot be asked. If all that is held against the region of this key is that its stores died or
+    /// its replicas did not answer, they may do so by now.
+    pub(crate) fn revive(&mut self, key: &[u8], epoch: impl Fn(StoreId) -> u32) {
+        let handle = self.containing(key);
+        let Some(region) = handle.and_then(|handle| self.regions.get_mut(handle)) else {
+            return;
+        };
+        if matches!(region.invalid, None | Some(InvalidReason::Exhausted)) {
+            region.invalid = None;
+            for replica in &mut region.peers {
+                replica.epoch = epoch(replica.store);
+            }
+        }
+    }
+
+    /// §4.8, `OnBucketVersionNotMatch`: newer buckets take the place of older ones.
+    pub(crate) fn set_buckets(&mut self, version: RegionVersion, buckets: Box<Buckets>) {
+        if let Some(region) = self.find_mut(version)
+            && buckets.replaces(region.buckets.as_deref())
+        {
+            region.buckets = Some(buckets);
         }
     }
 
@@ -393,8 +385,8 @@ impl RegionCache {
         };
         match region.peers.iter().position(|candidate| candidate.id == peer) {
             Some(index) => {
-                region.leader = index;
-                region.epochs[index] = epoch;
+                region.set_leader(index);
+                region.peers[index].epoch = epoch;
                 true
             }
             None => {
@@ -439,7 +431,7 @@ impl RegionCache {
     /// Every cached region, in the order of keys.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
-        self.by_start.values().filter_map(|handle| self.regions.get(*handle))
+        self.by_start.values().filter_map(|handle| self.regions.get(*handle)).map(Box::as_ref)
     }
 
     /// The indexes agree, and no two regions overlap.
@@ -448,13 +440,13 @@ impl RegionCache {
         assert_eq!(self.regions.len(), self.by_start.len());
         assert_eq!(self.regions.len(), self.by_id.len());
         for (handle, region) in self.regions.iter() {
-            assert_eq!(self.by_start.get(&region.range.start), Some(&handle));
+            assert_eq!(self.by_start.get(region.bounds.start()), Some(&handle));
             assert_eq!(self.by_id.get(&region.version.id), Some(&handle));
-            assert_eq!(region.peers.len(), region.epochs.len());
         }
         let regions: Vec<&Region> = self.iter().collect();
         for pair in regions.windows(2) {
-            assert!(!pair[0].overlaps(&pair[1].range), "{pair:?}");
+            let next = &pair[1].bounds;
+            assert!(!pair[0].bounds.overlaps(next.start(), next.end()), "{pair:?}");
         }
     }
 }
@@ -467,15 +459,4 @@ fn next_voter(peers: &[Peer], index: usize) -> Option<usize> {
         PeerRole::Voter | PeerRole::IncomingVoter | PeerRole::DemotingVoter => true,
         PeerRole::Learner => false,
     })
-}
-
-/// The same bounds in memory of their own: a key that was received is a slice of a whole frame, which
-/// a cache would keep alive for hours.
-fn compact(range: &KeyRange) -> KeyRange {
-    let mut both = BytesMut::with_capacity(range.start.len() + range.end.len());
-    both.extend_from_slice(&range.start);
-    both.extend_from_slice(&range.end);
-    let mut start = both.freeze();
-    let end = start.split_off(range.start.len());
-    KeyRange { start, end }
 }

@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{Handle, RegionVersion};
 use crate::operation::{Key, KeyRange, next_key};
 use crate::pd::From;
+use crate::region::buckets::Buckets;
 use crate::region::{Inserted, NewRegion};
 use crate::shared::{Shared, Waiter};
 use crate::slab::Slab;
@@ -98,7 +99,10 @@ impl Shared {
         until: Option<&Key>,
         waiter: Waiter,
     ) -> Option<RegionVersion> {
-        if let Some(version) = self.cached(key, seek) {
+        if let Some((version, reload)) = self.look_up(key, seek) {
+            if reload {
+                self.reload(version);
+            }
             return Some(version);
         }
         let seeker = Seeker { key: key.clone(), waiter };
@@ -112,13 +116,18 @@ impl Shared {
     }
 
     fn cached(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
+        self.look_up(key, seek).map(|(version, _)| version)
+    }
+
+    /// The region, and whether it should be loaded anew.
+    fn look_up(&mut self, key: &Key, seek: Seek) -> Option<(RegionVersion, bool)> {
         let stores = &self.stores;
         let epoch = |store| stores.epoch(store);
         let region = match seek {
             Seek::Containing => self.regions.lookup(key, self.now, epoch),
             Seek::Before => self.regions.lookup_end(key, self.now, epoch),
         };
-        region.map(|region| region.version)
+        region.map(|region| (region.version, region.wants_reload(self.now)))
     }
 
     /// A load that is under way for a key with no usable region between it and this one.
@@ -153,6 +162,25 @@ impl Shared {
             Load { seek, anchor: anchor.clone(), until, seekers, walked: None, again: false };
         let handle = self.loader.loads.insert(load);
         self.loader.by_anchor.insert((seek, anchor), handle);
+        self.loader.queue.push_back(handle);
+        self.ask_next();
+    }
+
+    /// Loads a flagged region anew, by its key, since its id may lie elsewhere by now (§4.5). Nobody
+    /// waits for that, and nobody else's load joins it.
+    fn reload(&mut self, version: RegionVersion) {
+        let Some(start) = self.regions.take_reload(version, self.now) else {
+            return;
+        };
+        let load = Load {
+            seek: Seek::Containing,
+            anchor: start,
+            until: None,
+            seekers: Vec::new(),
+            walked: None,
+            again: false,
+        };
+        let handle = self.loader.loads.insert(load);
         self.loader.queue.push_back(handle);
         self.ask_next();
     }
@@ -273,7 +301,10 @@ impl Shared {
         let Some(load) = self.loader.loads.remove(handle) else {
             return;
         };
-        self.loader.by_anchor.remove(&(load.seek, load.anchor.clone()));
+        let anchor = (load.seek, load.anchor.clone());
+        if self.loader.by_anchor.get(&anchor) == Some(&handle) {
+            self.loader.by_anchor.remove(&anchor);
+        }
         self.loader.asking = self.loader.asking.saturating_sub(1);
         let mut left = Vec::new();
         for seeker in load.seekers {
@@ -294,6 +325,28 @@ impl Shared {
         }
         self.regroup(load.seek, left);
         self.ask_next();
+    }
+
+    /// PD cannot be reached. Whoever waits for a region that was given up only because its replicas did
+    /// not answer goes on with what was known of it (needReloadOnAccess, §4.1): they may answer by now,
+    /// and an absent PD is no reason not to ask them. The load goes on as well.
+    pub(crate) fn loads_without_pd(&mut self) {
+        let loads: Vec<Handle> = self.loader.by_anchor.values().copied().collect();
+        for handle in loads {
+            let Some(load) = self.loader.loads.get_mut(handle) else { continue };
+            let seek = load.seek;
+            for seeker in std::mem::take(&mut load.seekers) {
+                let stores = &self.stores;
+                if seek == Seek::Containing {
+                    self.regions.revive(&seeker.key, |store| stores.epoch(store));
+                }
+                if self.cached(&seeker.key, seek).is_some() {
+                    self.wake_located(seeker.waiter, Ok(()));
+                } else if let Some(load) = self.loader.loads.get_mut(handle) {
+                    load.seekers.push(seeker);
+                }
+            }
+        }
     }
 
     /// A load for each gap that is left.
@@ -350,7 +403,13 @@ impl Shared {
             return Err(Error::new(ErrorKind::RegionUnavailable, text));
         }
         let some_down = !down.is_empty();
-        Ok(NewRegion { version: info.version, range, peers, leader, some_down })
+        let buckets = loaded.buckets.and_then(|(version, keys)| self.buckets(version, &keys));
+        Ok(NewRegion { version: info.version, range, peers, leader, some_down, buckets })
+    }
+
+    /// Buckets as PD or a store told them.
+    pub(crate) fn buckets(&self, version: u64, keys: &[Key]) -> Option<Box<Buckets>> {
+        Buckets::from_pd(self.codec, version, keys)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::cache::*;
+use super::entry::*;
 use crate::id::{Peer, PeerRole, RegionVersion, StoreId};
 use crate::operation::{Key, KeyRange};
 use crate::time::Instant;
@@ -94,7 +95,14 @@ impl Cluster {
         let (version, range) = self.regions[self.index(key)].clone();
         let peer =
             Peer { id: version.id, store: StoreId(1), role: PeerRole::Voter, witness: false };
-        NewRegion { version, range, peers: vec![peer], leader: None, some_down: false }
+        NewRegion {
+            version,
+            range,
+            peers: vec![peer],
+            leader: None,
+            some_down: false,
+            buckets: None,
+        }
     }
 }
 

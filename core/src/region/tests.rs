@@ -3,24 +3,25 @@
 use std::time::Duration;
 
 use super::cache::*;
+use super::entry::*;
 use crate::id::{Peer, PeerRole, RegionVersion, StoreId};
 use crate::operation::KeyRange;
 use crate::time::Instant;
 
-const TTL: Duration = Duration::from_secs(600);
-const JITTER: Duration = Duration::from_secs(30);
-const NOW: Instant = Instant::from_nanos(1_000);
+pub(super) const TTL: Duration = Duration::from_secs(600);
+pub(super) const JITTER: Duration = Duration::from_secs(30);
+pub(super) const NOW: Instant = Instant::from_nanos(1_000);
 
-fn later(secs: u64) -> Instant {
+pub(super) fn later(secs: u64) -> Instant {
     NOW + Duration::from_secs(secs)
 }
 
-fn version(id: u64, conf_ver: u64, version: u64) -> RegionVersion {
+pub(super) fn version(id: u64, conf_ver: u64, version: u64) -> RegionVersion {
     RegionVersion { id, conf_ver, version }
 }
 
 /// Three voters; the peer `10 * id + n` is on store `n`.
-fn region(v: RegionVersion, start: &'static str, end: &'static str) -> NewRegion {
+pub(super) fn region(v: RegionVersion, start: &'static str, end: &'static str) -> NewRegion {
     let peer =
         |n| Peer { id: 10 * v.id + n, store: StoreId(n), role: PeerRole::Voter, witness: false };
     NewRegion {
@@ -29,10 +30,11 @@ fn region(v: RegionVersion, start: &'static str, end: &'static str) -> NewRegion
         peers: vec![peer(1), peer(2), peer(3)],
         leader: Some(10 * v.id + 1),
         some_down: false,
+        buckets: None,
     }
 }
 
-fn well(_: StoreId) -> u32 {
+pub(super) fn well(_: StoreId) -> u32 {
     0
 }
 
@@ -63,7 +65,7 @@ impl Cache {
 
     fn leader(&self, v: RegionVersion) -> Option<u64> {
         let region = self.0.get(v, NOW, well)?;
-        Some(region.peers[region.leader].store.0)
+        Some(region.leading()?.store.0)
     }
 }
 
@@ -339,7 +341,7 @@ fn an_invalid_region_is_not_found() {
     cache.0.invalidate(v, InvalidReason::EpochNotMatch);
     assert_eq!((cache.find("b"), cache.find_end("c")), (None, None));
     assert!(cache.0.get(v, NOW, well).is_none());
-    assert_eq!(cache.0.range(v), Some(&KeyRange::new("b", "d")));
+    assert_eq!(cache.0.end_of(v), Some(&b"d"[..]));
     // The first reason is still known: the turn goes on.
     cache.insert(region(v, "b", "d"));
     assert_eq!(cache.leader(v), Some(2));
@@ -427,5 +429,6 @@ fn bounds_are_copied_out_of_the_frame() {
     new.range = KeyRange { start: frame.slice(2..3), end: frame.slice(5..6) };
     let cache = Cache::new([new]);
     assert!(frame.is_unique());
-    assert_eq!(cache.0.range(version(1, 1, 1)), Some(&KeyRange::new("b", "d")));
+    let kept = cache.0.get(version(1, 1, 1), NOW, well).unwrap();
+    assert_eq!(kept.bounds.to_range(), KeyRange::new("b", "d"));
 }

@@ -20,6 +20,7 @@ pub(crate) mod react;
 mod select;
 #[cfg(test)]
 mod stories;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::backoff::{Backoff, BackoffKind};
 use crate::command::{Destination, WakeReason};
 use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
-use crate::id::{CommandId, Handle, Peer, RegionVersion};
+use crate::id::{CommandId, Handle, Peer, RegionVersion, StoreId};
 use crate::operation::{Key, KeyRange};
 use crate::region::loader::Seek;
 use crate::region::{EpochVerdict, InvalidReason, NewRegion};
@@ -36,6 +37,7 @@ use crate::shared::{
     CallEnd, CallSpec, CallWake, CommandOwner, Cx, Owner, Shared, Tag, TimerTarget, Waiter, Wake,
 };
 use crate::store::Lookup;
+use crate::time::Instant;
 use crate::timer::TimerId;
 use crate::wire::region_error::{RegionError, RegionInfo};
 use crate::wire::reply::{LoadedRegion, impossible};
@@ -46,6 +48,9 @@ use select::Trouble;
 
 /// After so many attempts a hint at another leader is no longer followed without a pause.
 const MAX_HINTS: u32 = 6;
+
+/// Each replica has been asked, or cannot be.
+const NOBODY_LEFT: &str = "no replica is left to ask";
 
 /// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +87,8 @@ enum State {
     Locating,
     /// The address of the store is being looked up.
     AwaitingStore,
+    /// So many requests are out to the store that this one has to wait for its turn.
+    Queued { store: StoreId },
     /// A request is out.
     Sent { command: CommandId, timer: TimerId, attempt: Attempt },
     /// Waiting before the next attempt.
@@ -92,8 +99,9 @@ enum State {
 struct Attempt {
     region: RegionVersion,
     peer: Peer,
-    /// The epoch of the store when the request was sent.
-    epoch: u32,
+    sent: Instant,
+    /// When nobody waits for it any longer.
+    deadline: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,10 +155,15 @@ impl Cx<'_> {
     pub(crate) fn abandon(&mut self, handle: Handle) -> Option<Abandoned> {
         let call = self.shared.calls.remove(handle)?;
         let sent = match call.state {
-            State::Sent { command, timer, .. } => {
+            State::Sent { command, timer, attempt } => {
                 self.shared.timers.cancel(timer);
                 self.shared.abort(command);
+                self.shared.attempt_over(attempt.peer.store);
                 true
+            }
+            State::Queued { store } => {
+                self.shared.turn_unused(store);
+                false
             }
             State::Pausing { timer, .. } => {
                 self.shared.timers.cancel(timer);
@@ -198,6 +211,7 @@ impl Shared {
             (State::Idle, CallWake::Start) => Next::Try,
             (State::Locating, CallWake::Located(Ok(())))
             | (State::AwaitingStore, CallWake::Store(Ok(()))) => Next::Try,
+            (State::Queued { store }, CallWake::Turn) => self.take_turn(handle, &mut call, store),
             (State::Locating, CallWake::Located(Err(error))) => self.not_located(&call, error),
             (State::AwaitingStore, CallWake::Store(Err(error))) => {
                 Next::Pause { kind: BackoffKind::PdRpc, then: Then::Again, error }
@@ -209,10 +223,19 @@ impl Shared {
                     Err(failure) => self.failed(&mut call, attempt, &failure),
                 }
             }
-            (State::Sent { command, attempt, .. }, CallWake::Timer) => {
+            (State::Sent { command, attempt, .. }, CallWake::Timer)
+                if self.now >= attempt.deadline =>
+            {
                 self.abort(command);
                 let failure = Failure::maybe_executed("no answer in time");
                 self.failed(&mut call, attempt, &failure)
+            }
+            (State::Sent { command, attempt, .. }, CallWake::Timer) => {
+                self.look_after(handle, &mut call, command, attempt)
+            }
+            (State::Sent { command, timer, attempt }, CallWake::StoreDied) => {
+                self.timers.cancel(timer);
+                self.given_up(&mut call, command, attempt)
             }
             (State::Pausing { then: Then::Again, .. }, CallWake::Timer) => Next::Try,
             (State::Pausing { then: Then::Relocate, .. }, CallWake::Timer) => Next::Relocate,
@@ -225,7 +248,7 @@ impl Shared {
                     call.state = state;
                     return self.calls.put(handle, call);
                 }
-                Next::Try => self.try_replica(handle, &mut call),
+                Next::Try => self.try_replica(handle, &mut call, None),
                 Next::Relocate => self.relocate(&mut call),
                 Next::Pause { kind, then, error } => {
                     call.last_error = Some(error.clone());
@@ -270,7 +293,13 @@ impl Shared {
         }
     }
 
-    fn try_replica(&mut self, handle: Handle, call: &mut RegionCall) -> Next {
+    /// `turn`: a store that has room for the call, if that is whom it wants.
+    fn try_replica(
+        &mut self,
+        handle: Handle,
+        call: &mut RegionCall,
+        turn: Option<StoreId>,
+    ) -> Next {
         let version = match &call.target {
             Target::Region(version) => *version,
             Target::Key { key, seek } => {
@@ -285,31 +314,36 @@ impl Shared {
             return self.relocate(call);
         };
         if call.spec.wants_range {
-            call.range = Some(Box::new(region.range.clone()));
+            call.range = Some(Box::new(region.bounds.to_range()));
         }
         let draws = &mut call.draws;
         let chosen = select::choose(
             &region.peers,
-            region.leader,
+            region.leader(),
             call.trouble.as_deref(),
-            |index, store| {
-                region.is_fresh(index, stores.epoch(store)) && stores.reachable(store, now)
-            },
+            |index, store| region.is_fresh(index, stores.epoch(store)) && stores.reachable(store),
+            |store| stores.is_slow(store, now),
             |bound| draws.below(bound),
         );
+        if region.leading().map(|leader| leader.id) != chosen.map(|peer| peer.id) {
+            self.wish_for_others(version);
+        }
         let Some(peer) = chosen else {
-            self.regions.invalidate(version, InvalidReason::Other);
-            let error = Error::new(ErrorKind::RegionUnavailable, "no replica is left to ask")
+            self.regions.invalidate(version, InvalidReason::Exhausted);
+            let error = Error::new(ErrorKind::RegionUnavailable, NOBODY_LEFT)
                 .at(Some(version), None)
-                .because(call.last_error.take());
+                .because(call.root_cause());
             return Next::Pause { kind: BackoffKind::RegionMiss, then: Then::Relocate, error };
         };
-        match self.stores.lookup(peer.store, handle) {
+        match self.stores.lookup(peer.store, handle, self.now) {
             Lookup::Known { address, ask } => {
                 if ask {
                     self.pd_ask_store(peer.store);
                 }
-                Next::Wait(self.send_attempt(handle, call, version, peer, address))
+                match self.admit(peer.store, handle, turn) {
+                    true => Next::Wait(self.send_attempt(handle, call, version, peer, address)),
+                    false => Next::Wait(State::Queued { store: peer.store }),
+                }
             }
             Lookup::Wait { ask } => {
                 if ask {
@@ -356,9 +390,8 @@ impl Shared {
         let deadline = self.now + call.spec.timeout;
         let to = Destination { address, store: Some(peer.store) };
         let command = self.send(CommandOwner::Call(handle), to, deadline, request);
-        let reason = WakeReason::AttemptTimeout;
-        let timer = self.set_timer(deadline, reason, TimerTarget::Call(handle));
-        let attempt = Attempt { region, peer, epoch: self.stores.epoch(peer.store) };
+        let attempt = Attempt { region, peer, sent: self.now, deadline };
+        let timer = self.watch_attempt(handle, attempt, self.now);
         State::Sent { command, timer, attempt }
     }
 
@@ -368,7 +401,10 @@ impl Shared {
         attempt: Attempt,
         mut response: Response,
     ) -> Next {
-        self.stores.answered(attempt.peer.store);
+        self.attempt_over(attempt.peer.store);
+        let took = self.now.since(attempt.sent);
+        let pointless = self.stores.answered(attempt.peer.store, Some(took), self.now);
+        self.withdraw_probe(pointless);
         let Some(error) = response.take_region_error() else {
             // §7.7: who serves a leader read leads.
             let epoch = self.stores.epoch(attempt.peer.store);
@@ -405,7 +441,18 @@ impl Shared {
         let Attempt { region, peer, .. } = attempt;
         let error = region_error.to_error().at(Some(region), Some(peer.store));
         let situation = self.situation(call, attempt, &region_error);
-        let busy = matches!(region_error, RegionError::ServerIsBusy { .. });
+        if let RegionError::BucketVersionNotMatch { version, keys } = &region_error
+            && let Some(buckets) = self.buckets(*version, keys)
+        {
+            self.regions.set_buckets(region, buckets);
+        }
+        let busy = match &region_error {
+            RegionError::ServerIsBusy { estimated_wait_ms, .. } => {
+                self.stores.busy(peer.store, *estimated_wait_ms, self.now);
+                true
+            }
+            _ => false,
+        };
         let again = |kind, error| Next::Pause { kind, then: Then::Again, error };
         match react::on_region_error(region_error, &situation) {
             Reaction::SwitchLeader(leader) => self.switch_leader(call, attempt, leader, error),
@@ -443,7 +490,8 @@ impl Shared {
                 call.remember(error, Next::Try)
             }
             Reaction::RefreshStore => {
-                self.stores.misplaced(peer.store);
+                let pointless = self.stores.misplaced(peer.store);
+                self.withdraw_probe(pointless);
                 self.regions.invalidate(region, InvalidReason::StoreNotFound);
                 Next::Pause { kind: BackoffKind::RegionMiss, then: Then::Relocate, error }
             }
@@ -465,10 +513,10 @@ impl Shared {
     }
 
     /// What a decision depends on besides the error.
-    fn situation(&self, call: &RegionCall, attempt: Attempt, error: &RegionError) -> Situation {
+    fn situation(&mut self, call: &RegionCall, attempt: Attempt, error: &RegionError) -> Situation {
         let (stores, now) = (&self.stores, self.now);
         let region = self.regions.get(attempt.region, now, |store| stores.epoch(store));
-        let leader = region.and_then(|region| region.peers.get(region.leader)).map(|peer| peer.id);
+        let leader = region.and_then(|region| region.leading()).map(|peer| peer.id);
         let asked_leader = leader.is_none_or(|leader| leader == attempt.peer.id);
         let leader_tried = asked_leader
             || leader.is_some_and(|leader| {
@@ -478,7 +526,7 @@ impl Shared {
             RegionError::NotLeader { leader: Some(named) } => {
                 let known =
                     region.is_none_or(|region| region.peers.iter().any(|peer| peer.id == named.id));
-                match (known, stores.reachable(named.store, now)) {
+                match (known, stores.reachable(named.store)) {
                     (false, _) => Hint::Stranger,
                     (true, false) => Hint::Unreachable,
                     (true, true) => Hint::Usable,
@@ -486,6 +534,9 @@ impl Shared {
             }
             _ => Hint::Usable,
         };
+        if let (RegionError::NotLeader { leader: Some(named) }, Hint::Unreachable) = (error, hint) {
+            self.want_store(named.store);
+        }
         Situation { asked_leader, leader_tried, hurried_read: false, hint }
     }
 
@@ -521,8 +572,8 @@ impl Shared {
         let decoded: Vec<NewRegion> = current
             .into_iter()
             .filter_map(|region| {
-                self.decode_region(LoadedRegion { region, leader: None, down_peers: Vec::new() })
-                    .ok()
+                let (leader, down_peers, buckets) = (None, Vec::new(), None);
+                self.decode_region(LoadedRegion { region, leader, down_peers, buckets }).ok()
             })
             .collect();
         let jitter = self.region_jitter();
@@ -545,18 +596,17 @@ impl Shared {
 
     fn failed(&mut self, call: &mut RegionCall, attempt: Attempt, failure: &Failure) -> Next {
         self.stats.failures += 1;
+        self.attempt_over(attempt.peer.store);
         let error = Error::new(ErrorKind::StoreUnavailable, failure.reason().to_string())
             .at(Some(attempt.region), Some(attempt.peer.store));
-        match failure {
-            Failure::NotSent(_) => {
-                self.stores.unreachable(attempt.peer.store, attempt.epoch, self.now);
-            }
-            Failure::MaybeExecuted(_) => call.doubt = true,
+        if matches!(failure, Failure::MaybeExecuted(_)) {
+            call.doubt = true;
         }
         if let Some(fatal) = react::on_failure(failure) {
             let error = fatal.at(Some(attempt.region), Some(attempt.peer.store));
             return Next::End(call.give_up(error));
         }
+        self.suspect_store(attempt.peer.store);
         if call.doubt && call.spec.once {
             return call.end_in_doubt(error);
         }
@@ -566,6 +616,12 @@ impl Shared {
 }
 
 impl RegionCall {
+    /// The last error that was about somebody: one «nobody is left» does not explain the next.
+    fn root_cause(&mut self) -> Option<Error> {
+        let last = self.last_error.take()?;
+        if last.message() == NOBODY_LEFT { last.cause().cloned() } else { Some(last) }
+    }
+
     /// The book-keeping of mishaps starts with the attempt that is going wrong.
     fn trouble(&mut self, attempt: Attempt) -> &mut Trouble {
         self.trouble.get_or_insert_with(|| {

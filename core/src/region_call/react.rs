@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 "11",
-                RegionError::BucketVersionNotMatch { version: 1 },
+                RegionError::BucketVersionNotMatch { version: 1, keys: vec![] },
                 WRITE,
                 Reaction::Relocate { invalidate: None, backoff: BackoffKind::RegionMiss },
             ),

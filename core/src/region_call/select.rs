@@ -4,6 +4,8 @@
 //! same request: it will refuse, but it knows the leader, and asking it wakes a region that
 //! hibernates. Learners are left out, since they may be TiFlash. When nobody is left the region itself is in doubt.
 
+use std::borrow::Borrow;
+
 use crate::id::{Peer, PeerRole, StoreId};
 
 /// How often one call may ask the replica that is believed to lead (§7, `maxReplicaAttempt`).
@@ -96,16 +98,18 @@ impl Trouble {
 /// The replica to ask next; `None` when nobody is left.
 ///
 /// `usable` tells whether a request may be sent to the replica with this index now: its store is
-/// reachable and has not failed since the region was loaded. `draw` breaks ties.
+/// reachable and has not failed since the region was loaded. Of the others than the leader those on
+/// stores that are not `slow` come first (§7.4, the largest bit of the score); `draw` breaks ties.
 pub(crate) fn choose(
-    peers: &[Peer],
+    peers: &[impl Borrow<Peer>],
     leader: usize,
     trouble: Option<&Trouble>,
     usable: impl Fn(usize, StoreId) -> bool,
+    slow: impl Fn(StoreId) -> bool,
     draw: impl FnOnce(u32) -> u32,
 ) -> Option<Peer> {
     let seen = |peer: &Peer| trouble.and_then(|trouble| trouble.find(peer.id));
-    if let Some(peer) = peers.get(leader) {
+    if let Some(peer) = peers.get(leader).map(Borrow::borrow) {
         let fit = seen(peer).is_none_or(|replica| {
             !replica.not_leader && !replica.failed && replica.attempts < MAX_LEADER_ATTEMPTS
         });
@@ -119,18 +123,17 @@ pub(crate) fn choose(
             && seen(peer).is_none_or(|replica| replica.attempts == 0)
             && usable(index, peer.store)
     };
-    let count = peers.iter().enumerate().filter(|(index, peer)| candidate(*index, peer)).count();
+    let all = || peers.iter().map(Borrow::borrow).enumerate();
+    let candidates = || all().filter(|(index, peer)| candidate(*index, peer));
+    let all_slow = candidates().all(|(_, peer)| slow(peer.store));
+    let best = || candidates().filter(|(_, peer)| all_slow || !slow(peer.store));
+    let count = best().count();
     let skip = match u32::try_from(count) {
         Ok(0) | Err(_) => return None,
         Ok(1) => 0,
         Ok(count) => draw(count),
     };
-    peers
-        .iter()
-        .enumerate()
-        .filter(|(index, peer)| candidate(*index, peer))
-        .nth(skip as usize)
-        .map(|(_, peer)| *peer)
+    best().nth(skip as usize).map(|(_, peer)| *peer)
 }
 
 #[cfg(test)]
@@ -143,7 +146,7 @@ mod tests {
 
     fn pick(trouble: &Trouble, dead: &[u64]) -> Option<u64> {
         let usable = |_, store: StoreId| !dead.contains(&store.0);
-        choose(&peers(), 0, Some(trouble), usable, |_| 0).map(|peer| peer.id)
+        choose(&peers(), 0, Some(trouble), usable, |_| false, |_| 0).map(|peer| peer.id)
     }
 
     #[test]
@@ -216,7 +219,7 @@ mod tests {
         peers[1].role = PeerRole::Learner;
         let mut trouble = Trouble::default();
         trouble.not_leader(1);
-        let other = choose(&peers, 0, Some(&trouble), |_, _| true, |_| 0);
+        let other = choose(&peers, 0, Some(&trouble), |_, _| true, |_| false, |_| 0);
         assert_eq!(other.map(|peer| peer.id), Some(3));
     }
 
@@ -224,7 +227,23 @@ mod tests {
     fn ties_are_drawn() {
         let mut trouble = Trouble::default();
         trouble.not_leader(1);
-        let third = choose(&peers(), 0, Some(&trouble), |_, _| true, |bound| bound - 1);
+        let last = |bound| bound - 1;
+        let third = choose(&peers(), 0, Some(&trouble), |_, _| true, |_| false, last);
         assert_eq!(third.map(|peer| peer.id), Some(3));
+    }
+
+    /// §7.4: «NotSlow» outweighs everything; for a leader read it orders the others only.
+    #[test]
+    fn slow_stores_come_last_but_a_slow_leader_is_asked() {
+        let pick = |trouble: &Trouble, slow: &[u64]| {
+            let slow = |store: StoreId| slow.contains(&store.0);
+            choose(&peers(), 0, Some(trouble), |_, _| true, slow, |_| 0).map(|peer| peer.id)
+        };
+        let mut trouble = Trouble::default();
+        assert_eq!(pick(&trouble, &[1]), Some(1));
+        trouble.not_leader(1);
+        for (slow, chosen) in [(&[][..], 2), (&[2], 3), (&[3], 2), (&[2, 3], 2)] {
+            assert_eq!(pick(&trouble, slow), Some(chosen), "{slow:?}");
+        }
     }
 }

@@ -252,16 +252,19 @@ fn row_8_region_not_found_on_a_follower() {
         Raw,
         TWO,
         "
+        $ silence stores
         $ get a
         > 1 store 1 RawGet a | region 1
         $ 1 refused
+        > 2 store 1 HealthCheck
+        $ 2 refused
         $ cancel 1
         ~ Stopped
         $ get b
-        > 2 store 2 RawGet b | region 1
-        $ 2 region_not_found
-        > 3 store 3 RawGet b | region 1 retry
-        $ 3 value x
+        > 3 store 2 RawGet b | region 1
+        $ 3 region_not_found
+        > 4 store 3 RawGet b | region 1 retry
+        $ 4 value x
         = op 2: value x
         ",
     );

@@ -1,7 +1,7 @@
 //! How a story says what a store answers.
 
 use anatase_proto::rpc::Rpc;
-use anatase_proto::{errorpb, kvrpcpb};
+use anatase_proto::{errorpb, health, kvrpcpb};
 use bytes::Bytes;
 
 use super::{RegionSpec, Story};
@@ -118,8 +118,22 @@ fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
     Some(error)
 }
 
+/// A health check's answer.
+pub(super) fn serving(word: &str) -> Response {
+    use health::health_check_response::ServingStatus;
+    let status = match word {
+        "serving" => ServingStatus::Serving,
+        "not_serving" => ServingStatus::NotServing,
+        other => panic!("{other} is no state of health"),
+    };
+    Response::HealthCheck(health::HealthCheckResponse { status: status.into() })
+}
+
 /// The message of a store to `call`, or `None` if these are not the words for one.
 pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Option<Response> {
+    if call.request.rpc == Rpc::HealthCheck {
+        return Some(serving(word));
+    }
     if let Some(error) = region_error(story, call, word, rest) {
         return Some(with_region_error(call.request.rpc, error));
     }
@@ -365,9 +379,15 @@ fn region_error(story: &Story, call: &Call, word: &str, rest: &str) -> Option<er
                 Some(errorpb::EpochNotMatch { current_regions: vec![region] }.into());
         }
         "busy" => {
-            error.server_is_busy = Some(
-                errorpb::ServerIsBusy { reason: rest.to_owned(), ..Default::default() }.into(),
-            );
+            // busy [MS] [REASON]
+            let (wait, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+            let (estimated_wait_ms, reason) = match wait.parse() {
+                Ok(ms) => (ms, reason),
+                Err(_) => (0, rest),
+            };
+            let reason = reason.to_owned();
+            let busy = errorpb::ServerIsBusy { reason, estimated_wait_ms, ..Default::default() };
+            error.server_is_busy = Some(busy.into());
         }
         "stale_command" => error.stale_command = Some(errorpb::StaleCommand::default().into()),
         "store_not_match" => {
@@ -409,7 +429,12 @@ fn region_error(story: &Story, call: &Call, word: &str, rest: &str) -> Option<er
             error.mismatch_peer_id = Some(errorpb::MismatchPeerId::default().into());
         }
         "bucket_version" => {
-            error.bucket_version_not_match = Some(errorpb::BucketVersionNotMatch::default().into());
+            // bucket_version VERSION KEY…
+            let mut words = rest.split_whitespace();
+            let version = words.next().map_or(0, |word| word.parse().expect("a version"));
+            let keys = words.map(|word| story.codec.to_pd(&bytes(word))).collect();
+            let buckets = errorpb::BucketVersionNotMatch { version, keys };
+            error.bucket_version_not_match = Some(buckets.into());
         }
         "undetermined" => {
             error.undetermined_result = Some(errorpb::UndeterminedResult::default().into());

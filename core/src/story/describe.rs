@@ -6,7 +6,7 @@ use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
 
 use crate::wire::{Head, Request};
-use crate::{Call, CommitOutcome, Destination, Error, Reply, Timestamp};
+use crate::{Call, CommitOutcome, Destination, Error, RegionFacts, Reply, StoreFacts, Timestamp};
 
 pub(super) fn text(bytes: &Bytes) -> String {
     if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
@@ -59,7 +59,8 @@ pub(super) fn call(call: &Call) -> String {
             let store = call.to.store.map(|store| store.0).unwrap_or_default();
             assert_eq!(store, context.peer.store.0, "the context names the store that is asked");
             assert_eq!(context.peer.id, context.region.id * 10 + store, "the peer of that store");
-            assert_eq!(&*call.to.address, format!("store{store}:1"), "the address of that store");
+            let usual = *call.to.address == *format!("store{store}:1");
+            let at = if usual { String::new() } else { format!(" at {}", call.to.address) };
             let retry = if context.is_retry { " retry" } else { "" };
             let mut place = format!(" | region {}{retry}", context.region.id);
             if let Some(keyspace) = &context.keyspace {
@@ -74,12 +75,15 @@ pub(super) fn call(call: &Call) -> String {
                     place += &format!(" through {}", list(&extra.committed_locks));
                 }
             }
-            return format!("store {store} {}{place}", body(request));
+            return format!("store {store}{at} {}{place}", body(request));
         }
         Head::Pd { forward_to, allow_follower, .. } => {
             pd(&call.to, forward_to.as_deref(), *allow_follower)
         }
-        Head::None => pd(&call.to, None, false),
+        Head::None => match call.to.store {
+            Some(store) => format!("store {store}"),
+            None => pd(&call.to, None, false),
+        },
     };
     format!("{place} {}", body(request))
 }
@@ -243,6 +247,33 @@ fn prewrite(prewrite: &kvrpcpb::PrewriteRequest) -> String {
     };
     let mutations = prewrite.mutations.iter().map(one).collect::<Vec<_>>().join(" ");
     format!("{mutations} {} size {size}", ts(prewrite.start_version))
+}
+
+pub(super) fn region(facts: &RegionFacts<'_>) -> String {
+    let leader = facts.leader().map_or(0, |leader| leader.store.0);
+    let invalid = if facts.is_invalid() { ", invalid" } else { "" };
+    let buckets = facts
+        .buckets()
+        .map_or(String::new(), |(version, keys)| format!(", buckets {version}: {}", texts(keys)));
+    format!("~ region {} led from store {leader}{invalid}{buckets}", facts.version())
+}
+
+pub(super) fn store(facts: &StoreFacts) -> String {
+    let place = match &facts.address {
+        Some(address) => format!("at {address}"),
+        None if facts.gone => "gone".into(),
+        None => "somewhere".into(),
+    };
+    let life = if facts.reachable { "" } else { ", unreachable" };
+    let wait = match facts.estimated_wait.as_millis() {
+        0 => String::new(),
+        ms => format!(", busy for {ms} ms"),
+    };
+    let slow = match facts.slow_score.max(facts.feedback_score) {
+        80.. => ", slow",
+        _ => "",
+    };
+    format!("~ store {} {place}, epoch {}{life}{slow}{wait}", facts.id, facts.epoch)
 }
 
 pub(super) fn reply(reply: &Reply) -> String {

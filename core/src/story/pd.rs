@@ -170,9 +170,12 @@ impl Story {
             }
             Rpc::PdGetStore => {
                 let request: pdpb::GetStoreRequest = call.request.message().expect("a request");
+                let address = self.address(request.store_id);
                 let store = metapb::Store {
                     id: request.store_id,
-                    address: format!("store{}:1", request.store_id),
+                    // Nothing but a tombstone is left of a store without address.
+                    state: if address.is_empty() { 2 } else { 0 },
+                    address,
                     ..Default::default()
                 };
                 let store = Some(store);

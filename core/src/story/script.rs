@@ -24,6 +24,10 @@
 //! | `many N tso` | N operations at once |
 //! | `stats NAME…` | numbers |
 //! | `silence pd`, `silence tso`, `speak` | PD answers by itself, or does not |
+//! | `silence stores` | stores leave health checks to the story: `serving`, `not_serving`, `refused`, … |
+//! | `region KEY` | what is known of the region of a key |
+//! | `stores`, `health STORE SCORE` | what is known of each store; a store's own word |
+//! | `move STORE ADDRESS`, `remove STORE` | where PD says that a store is; that it has left |
 
 use std::time::Duration;
 
@@ -89,6 +93,7 @@ impl Story {
             }
             "silence" => match rest {
                 "pd" => self.pd_is_silent = true,
+                "stores" => self.stores_are_silent = true,
                 _ => self.tso_is_silent = true,
             },
             "speak" => (self.pd_is_silent, self.tso_is_silent) = (false, false),
@@ -104,6 +109,28 @@ impl Story {
                     }
                 }
                 self.submit(operation, Duration::from_secs(60));
+            }
+            "move" | "remove" => {
+                let store = words[0].parse().expect("a store");
+                self.addresses.insert(store, words.get(1).copied().unwrap_or_default().into());
+            }
+            "region" => {
+                let known = self.core.region_facts(words[0].as_bytes());
+                let line =
+                    known.map_or("~ unknown".into(), |facts| super::describe::region(&facts));
+                self.tell(line);
+            }
+            "health" => {
+                let [store, score] =
+                    [0, 1].map(|n: usize| words[n].parse::<u32>().expect("a number"));
+                let store = StoreId(store.into());
+                self.core.handle_notice(self.now, Notice::Health { store, slow_score: score });
+                self.drain();
+            }
+            "stores" => {
+                for facts in self.core.store_facts() {
+                    self.tell(super::describe::store(&facts));
+                }
             }
             _ => {
                 let timeout = Duration::from_secs(60);
@@ -146,6 +173,7 @@ impl Story {
             "validate" => self.config.validate_read_timestamp = true,
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
+            "limit" => self.config.max_store_requests = Some(value() as usize),
             "breaker" => self.config.pd_breaker.error_percent = value(),
             other => panic!("no such setting: {other}"),
         }

@@ -79,6 +79,7 @@ fn read(response: &Response) -> usize {
         reply::batch_rollback(response.clone()).is_ok(),
         reply::resolve_lock(response.clone()).is_ok(),
         reply::check_txn_status(response.clone()).is_ok(),
+        super::health_reply::serving(response.clone()).is_ok(),
         reply::members(response.clone()).is_ok(),
         reply::regions(response.clone()).is_ok(),
         reply::store_address(response.clone()).is_ok(),

@@ -171,6 +171,7 @@ impl Response {
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
             | Self::SetExternalTimestamp(_)
+            | Self::HealthCheck(_)
             | Self::Timestamps(_) => Ok(()),
         }
     }

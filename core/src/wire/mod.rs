@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod garbage;
+pub(crate) mod health_reply;
 pub(crate) mod inbound;
 pub(crate) mod key_error;
 #[cfg(test)]

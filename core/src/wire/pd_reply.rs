@@ -11,6 +11,7 @@ use anatase_proto::{keyspacepb, pdpb};
 use crate::codec::MAX_KEYSPACE;
 use crate::error::{Error, ErrorKind, KeyspaceProblem};
 use crate::id::Peer;
+use crate::operation::Key;
 use crate::timestamp::Timestamp;
 use crate::wire::key_error::impossible;
 use crate::wire::region_error::{RegionInfo, peer};
@@ -36,6 +37,8 @@ pub(crate) struct LoadedRegion {
     pub(crate) leader: Option<Peer>,
     /// The ids of replicas that PD has not heard from for long.
     pub(crate) down_peers: Vec<u64>,
+    /// Its buckets, if there are any: their version and their borders, as PD sees them.
+    pub(crate) buckets: Option<(u64, Vec<Key>)>,
 }
 
 /// Answers `GetMembers`.
@@ -78,6 +81,7 @@ fn scanned(
             region: RegionInfo::from_proto(region.region?)?,
             leader: Some(leader),
             down_peers: down.map(|peer| peer.id).collect(),
+            buckets: region.buckets.map(|buckets| (buckets.version, buckets.keys)),
         })
     });
     Ok(loaded.collect())
@@ -113,6 +117,7 @@ pub(crate) fn region(response: Response) -> Result<Option<LoadedRegion>, Error> 
         region,
         leader: message.leader.and_then(peer),
         down_peers: down.map(|peer| peer.id).collect(),
+        buckets: message.buckets.map(|buckets| (buckets.version, buckets.keys)),
     }))
 }
 
@@ -354,6 +359,11 @@ mod tests {
             region: Some(proto_region()),
             leader: Some(proto_peer(2)),
             down_peers: vec![down(Some(proto_peer(1))), down(None)],
+            buckets: Some(Box::new(metapb::Buckets {
+                version: 3,
+                keys: vec!["b".into(), "c".into(), "d".into()],
+                ..Default::default()
+            })),
             ..Default::default()
         };
         let peer = |id| Peer { id, store: StoreId(id + 10), role: PeerRole::Voter, witness: false };
@@ -366,6 +376,7 @@ mod tests {
             },
             leader: Some(peer(2)),
             down_peers: vec![1],
+            buckets: Some((3, vec!["b".into(), "c".into(), "d".into()])),
         };
         assert_eq!(region(Response::GetRegion(message.clone().into())), Ok(Some(expected.clone())));
         assert_eq!(region(Response::GetPrevRegion(message.into())), Ok(Some(expected)));

@@ -42,7 +42,11 @@ pub(crate) enum RegionError {
         current: Vec<RegionInfo>,
     },
     /// The region's buckets are others.
-    BucketVersionNotMatch { version: u64 },
+    BucketVersionNotMatch {
+        version: u64,
+        /// The borders of those, as PD sees them.
+        keys: Vec<Key>,
+    },
     /// The store has no capacity left.
     ServerIsBusy {
         reason: String,
@@ -147,7 +151,8 @@ impl RegionError {
             return Self::EpochNotMatch { current: current.collect() };
         }
         if let Some(buckets) = bucket_version_not_match {
-            return Self::BucketVersionNotMatch { version: buckets.version };
+            let (version, keys) = (buckets.version, buckets.keys);
+            return Self::BucketVersionNotMatch { version, keys };
         }
         if let Some(busy) = server_is_busy {
             return Self::ServerIsBusy {
@@ -259,7 +264,7 @@ impl fmt::Display for RegionError {
                 }
                 Ok(())
             }
-            Self::BucketVersionNotMatch { version } => {
+            Self::BucketVersionNotMatch { version, .. } => {
                 write!(f, "the region's buckets are at version {version}")
             }
             Self::ServerIsBusy { reason, .. } => write!(f, "server is busy: {reason}"),
@@ -378,7 +383,7 @@ mod tests {
             ),
             (
                 errorpb::Error { bucket_version_not_match: some(), ..empty() },
-                RegionError::BucketVersionNotMatch { version: 0 },
+                RegionError::BucketVersionNotMatch { version: 0, keys: vec![] },
             ),
             (
                 errorpb::Error {

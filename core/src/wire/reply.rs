@@ -133,6 +133,7 @@ impl Response {
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
+            | Self::HealthCheck(_)
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)

@@ -1,7 +1,7 @@
 //! Responses as the driver hands them in: decoded, not yet understood.
 
 use anatase_proto::rpc::Rpc;
-use anatase_proto::{keyspacepb, kvrpcpb, pdpb};
+use anatase_proto::{health, keyspacepb, kvrpcpb, pdpb};
 use bytes::Bytes;
 use prost::Message;
 
@@ -70,6 +70,7 @@ responses! {
     RawDeleteRange = Rpc::RawDeleteRange => kvrpcpb::RawDeleteRangeResponse,
     RawChecksum = Rpc::RawChecksum => kvrpcpb::RawChecksumResponse,
     RawCoprocessor = Rpc::RawCoprocessor => kvrpcpb::RawCoprocessorResponse,
+    HealthCheck = Rpc::HealthCheck => health::HealthCheckResponse,
     GetMembers = Rpc::PdGetMembers => Box<pdpb::GetMembersResponse>,
     GetRegion = Rpc::PdGetRegion => Box<pdpb::GetRegionResponse>,
     GetPrevRegion = Rpc::PdGetPrevRegion => Box<pdpb::GetRegionResponse>,

@@ -68,6 +68,9 @@ fn config(script: &Script) -> Config {
     if chance.one_in(4) {
         config.api = Api::V2 { keyspace: "".into() };
     }
+    config.max_store_requests = chance.pick(&[None, None, Some(0), Some(1), Some(3)]);
+    config.probe_after = Duration::from_millis(chance.pick(&[0, 1, 1_000, u64::MAX]));
+    config.probe_timeout = Duration::from_millis(chance.pick(&[1, 1_000]));
     config
 }
 

@@ -12,7 +12,7 @@ use anatase_core::{
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
-use crate::support::Pd;
+use crate::support::{Pd, yes};
 
 /// Every operation has so long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,6 +127,9 @@ struct Store {
 impl Store {
     fn answer(&mut self, call: &Call) -> Result<Response, &'static str> {
         let request = &call.request;
+        if request.rpc == Rpc::HealthCheck {
+            return Ok(yes(call));
+        }
         let Head::Store(context) = &request.head else { panic!("not for a store: {call:?}") };
         let retry = if context.is_retry { " again" } else { "" };
         self.log.push(format!("{:?} region {}{retry}", request.rpc, context.region.id));

@@ -1,8 +1,13 @@
 //! PD in a page, and stores that say yes: what tests and benchmarks of the core have in common.
 #![allow(dead_code, reason = "each binary uses its own part")]
 
+use std::time::Duration;
+
 use anatase_core::wire::{Response, TimestampBatch};
-use anatase_core::{Call, Command, KeyMode, Timestamp};
+use anatase_core::{
+    Call, ColumnFamily, Command, Core, Instant, Key, KeyMode, OpOptions, Operation, RawOperation,
+    Timestamp,
+};
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{metapb, pdpb};
 use bytes::Bytes;
@@ -165,4 +170,47 @@ pub(crate) fn bound(mode: KeyMode, key: &[u8]) -> Bytes {
         out.push(247 + group.len() as u8);
     }
     out.into()
+}
+
+/// Answers whatever the core wants, well, until it wants nothing more.
+pub(crate) fn serve(core: &mut Core, pd: &mut Pd, now: Instant) {
+    while let Some(command) = core.poll_command() {
+        let id = match &command {
+            Command::Call(call) => call.id,
+            Command::Timestamps(ask) => ask.id,
+            Command::Abort { .. } => continue,
+        };
+        let answer = pd.answer(&command);
+        let answer = answer.unwrap_or_else(|| match &command {
+            Command::Call(call) => yes(call),
+            _ => unreachable!("PD answers what is not a call"),
+        });
+        core.handle_response(now, id, Ok(answer));
+    }
+    while core.poll_event().is_some() {}
+}
+
+/// Has a core learn every region at once; `measured` runs what keeps them.
+pub(crate) fn fill(core: &mut Core, pd: &mut Pd, measured: &mut dyn FnMut(&mut dyn FnMut())) {
+    let last = pd.borders.last().cloned().unwrap_or_default();
+    let op = RawOperation::BatchGet { keys: vec![Key::new(), last] };
+    let operation = Operation::Raw { op, cf: ColumnFamily::DEFAULT };
+    let now = Instant::ORIGIN;
+    let options = OpOptions { deadline: now + Duration::from_secs(60), stream: 0 };
+    core.submit(now, operation, options).expect("room");
+    while let Some(command) = core.poll_command() {
+        let Command::Call(call) = &command else { continue };
+        if call.request.rpc != Rpc::PdBatchScanRegions {
+            let answer = pd.answer(&command).unwrap_or_else(|| yes(call));
+            core.handle_response(now, call.id, Ok(answer));
+            continue;
+        }
+        let regions = pd.scan(&[], &[]).collect();
+        let header = Some(pdpb::ResponseHeader { cluster_id: 7, error: None });
+        let message = pdpb::BatchScanRegionsResponse { header, regions };
+        let answer = Response::BatchScanRegions(message.into());
+        // What the answer itself takes comes and goes within the measurement.
+        measured(&mut || core.handle_response(now, call.id, Ok(answer.clone())));
+    }
+    while core.poll_event().is_some() {}
 }
