@@ -20,7 +20,7 @@
 //! | `Well` | yes | a suspicion: a probe is sent → `Doubted` |
 //! | `Doubted` | yes | a sign of life → `Well`; the probe fails → `Dead`: epoch + 1, slow, PD is asked, attempts as old as the probe are given up |
 //! | `Dead` | no | somebody wants it, and a second is over → `Tried`; a sign of life, or another address → `Well` |
-//! | `Tried` | no | a sign of life, or another address → `Well`; the probe fails → `Dead`; PD is asked if it was not for 30 s |
+//! | `Tried` | no | a sign of life, or another address → `Well`; the probe fails → `Dead`; PD is asked if it was not for 2 s |
 //!
 //! The reference probes from a thread of its own, once a second until the store answers. Here a dead
 //! store is probed only when a call would use it if it lived: an idle core sets no timer.
@@ -48,8 +48,10 @@ use probe::Probe;
 
 /// How often a dead store is probed, at most (§5.3).
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often PD is asked for the address of a dead store (§5.3).
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often PD is asked for the address of a dead store that somebody wants. The reference waits 30 s
+/// (§5.3); but a store that comes back elsewhere, as in an orchestrated cluster most do, should not be
+/// missed for that long, and the question costs PD next to nothing.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct StoreTable {

@@ -121,7 +121,7 @@ fn a_life_in_steps() {
     assert!(table.is_slow(S, NOW));
     table.resolved(S, Ok(Some("a:1".into()))).1.unwrap();
     assert!(!table.reachable(S), "the same address proves nothing");
-    // Tried when it is wanted, a second later at the earliest; PD is asked after 30 s.
+    // Tried when it is wanted, a second later at the earliest; PD is asked after two.
     assert_eq!(table.wanted(S, NOW), Care::Nothing);
     assert_eq!(table.wanted(S, NOW + SECOND), to_probe(false));
     table.probing(S, probe(NOW + SECOND));
