@@ -7,6 +7,10 @@
 mod batch_scan;
 mod clock;
 pub(crate) mod commit;
+#[cfg(test)]
+mod commit_stories;
+#[cfg(test)]
+mod lock_stories;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -14,12 +18,12 @@ mod raw_range;
 mod raw_range_stories;
 #[cfg(test)]
 mod raw_stories;
+#[cfg(test)]
+mod read_stories;
 mod regions;
 mod rollback;
 mod scan;
 mod snapshot;
-#[cfg(test)]
-mod txn_stories;
 
 use std::time::Duration;
 
