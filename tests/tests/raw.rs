@@ -331,3 +331,44 @@ async fn dropping_a_future_cancels_the_operation() {
     })
     .await;
 }
+
+/// peers.md D19: whatever passes by itself is waited for, on every replica and for every kind of error,
+/// instead of being handed to the caller at first sight.
+#[tokio::test]
+async fn d19_what_passes_is_waited_for() {
+    bounded(async {
+        let server = serve(3, &[]).await;
+        let client = client(&server).await;
+        client.put("a", "1").await.unwrap();
+        let reason = String::new;
+        let faults = [
+            RegionFault::MaxTimestampNotSynced,
+            RegionFault::ReadIndexNotReady { reason: reason() },
+            RegionFault::ProposalInMergingMode,
+            RegionFault::RegionNotInitialized,
+            RegionFault::DiskFull { reason: reason() },
+            RegionFault::RecoveryInProgress,
+            RegionFault::StaleCommand,
+            RegionFault::DataIsNotReady { safe_ts: 1 },
+            RegionFault::RegionNotFound,
+            RegionFault::NotLeader { leader: None },
+            RegionFault::EpochNotMatch { with_regions: false },
+            RegionFault::BucketVersionNotMatch { version: 1, keys: vec![] },
+            RegionFault::MismatchPeerId { store_peer: 9 },
+            RegionFault::StoreNotMatch { wanted: 9 },
+            RegionFault::Unknown { message: "what nobody has heard of".into() },
+            RegionFault::busy("scheduler is busy"),
+            RegionFault::IsWitness,
+        ];
+        for fault in faults {
+            server.with(|cluster| cluster.faults().next(On::rpc(Rpc::RawGet), fault.clone()));
+            let value =
+                client.get("a").await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+            assert_eq!(value.as_deref(), Some(&b"1"[..]), "{fault:?}");
+            let struck = server.with(|cluster| cluster.faults().rules().is_empty());
+            assert!(struck, "{fault:?} was met");
+        }
+        client.close().await;
+    })
+    .await;
+}

@@ -457,3 +457,38 @@ async fn a_busy_server_is_waited_for() {
     })
     .await;
 }
+
+/// peers.md D25: a transaction that is dropped, by `?`, by an aborted task or by a panic, takes nothing
+/// down and leaves nothing behind; the client goes on.
+#[tokio::test]
+async fn d25_dropping_a_transaction_harms_nobody() {
+    bounded(async {
+        let server = serve(3, &["g"]).await;
+        let client = client(&server).await;
+        drop(client.begin_optimistic().await.unwrap());
+        let written = client.begin_optimistic().await.unwrap();
+        written.put("a", "never").await.unwrap();
+        drop(written);
+        let panics = {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let txn = client.begin_optimistic().await.unwrap();
+                txn.put("a", "never").await.unwrap();
+                panic!("in the middle of a transaction");
+            })
+        };
+        assert!(panics.await.unwrap_err().is_panic());
+        // In the middle of its commit: undone in the background.
+        let slow = Fault::Delay(Duration::from_secs(20));
+        server.with(|cluster| cluster.faults().next(On::rpc(Rpc::KvPrewrite), slow));
+        let txn = client.begin_optimistic().await.unwrap();
+        txn.put("a", "never").await.unwrap();
+        let commit = txn.commit().into_future();
+        assert!(tokio::time::timeout(Duration::from_millis(100), commit).await.is_err());
+        put(&client, &[("z", "after")]).await;
+        assert_eq!(read(&client, "a").await, None);
+        client.close().await;
+        assert_eq!(server.with(|cluster| cluster.locks().len()), 0);
+    })
+    .await;
+}

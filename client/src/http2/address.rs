@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
+    fn d23_tls_is_refused_by_name_and_never_downgraded() {
         assert_eq!(Address::parse("https://pd:2379"), Err(AddressError::Tls));
         assert!(AddressError::Tls.to_string().contains("TLS"));
     }

@@ -94,7 +94,7 @@ fn read(response: &Response) -> usize {
 }
 
 quickcheck! {
-    fn nothing_panics(bytes: Message) -> bool {
+    fn d29_nothing_that_a_server_sends_panics(bytes: Message) -> bool {
         let bytes = Bytes::from(bytes.0);
         for rpc in asked() {
             let Ok(mut response) = Response::decode(rpc, bytes.clone()) else { continue };
