@@ -13,6 +13,9 @@
 //!                                 └─ answered ─▶ silent for another second? again
 //! ```
 //!
+//! The probe goes over the connection that requests go over (the reference opens one of its own): one that
+//! swallows everything counts as a dead store until the transport's keepalive closes it.
+//!
 //! In the reference the call that failed waits for the probe, and only such failures probe. Here
 //! nobody waits: the call backs off and asks another replica meanwhile, as it would anyway.
 
