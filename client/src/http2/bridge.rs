@@ -42,7 +42,7 @@ impl<R: Runtime> Timer<R> {
     fn sleep_to(&self, at: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         let sleep: Pin<Box<dyn Future<Output = ()> + Send>> =
             Box::pin(self.runtime.sleep_until(at));
-        Box::pin(Sleep(Mutex::new(sleep)))
+        Box::pin(Sleep::new(sleep))
     }
 }
 
@@ -68,15 +68,45 @@ impl<R> fmt::Debug for Timer<R> {
 
 /// hyper wants a `Sync` sleep and a [`Runtime`] promises a `Send` one: the mutex, which is never
 /// locked, makes up the difference.
-struct Sleep(Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>);
+///
+/// A runtime's sleep may be any future, and those must not be polled when they are over; hyper's
+/// keepalive does.
+struct Sleep(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Sleep {
+    fn new(sleep: Pin<Box<dyn Future<Output = ()> + Send>>) -> Self {
+        Self(Mutex::new(Some(sleep)))
+    }
+}
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.get_mut().0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        sleep.as_mut().poll(cx)
+        let Some(going) = sleep else { return Poll::Ready(()) };
+        let polled = going.as_mut().poll(cx);
+        if polled.is_ready() {
+            *sleep = None;
+        }
+        polled
     }
 }
 
 impl hyper::rt::Sleep for Sleep {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// hyper's keepalive polls a sleep that is over once more, when the connection had become idle by
+    /// the time it was due.
+    #[test]
+    fn a_sleep_that_is_over_stays_over() {
+        let mut sleep = Sleep::new(Box::pin(async {}));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            assert_eq!(Pin::new(&mut sleep).poll(&mut cx), Poll::Ready(()));
+        }
+    }
+}
