@@ -81,6 +81,15 @@ impl Stage {
         });
     }
 
+    /// The same in front of the first member of PD. Clients have to be given its address.
+    pub async fn relay_pd(&self) -> Relay {
+        let target = self.server.pd_address();
+        let relay = self.on(move |_| Relay::start(target)).await;
+        let url = format!("http://{}", relay.address);
+        self.server.with(|cluster| cluster.set_pd_url(0, url));
+        relay
+    }
+
     /// Which store leads each region.
     pub fn leaders(&self) -> Vec<(u64, Option<u64>)> {
         self.server.with(|cluster| cluster.regions().map(|it| (it.id, it.leader)).collect())

@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use anatase::{Config, ErrorKind, RawClient, TransactionClient};
-use anatase_cluster::{ClusterConfig, Fault, Loss, On};
+use anatase_cluster::{ClusterConfig, Fault, Loss, On, RegionFault};
 use anatase_proto::rpc::Rpc;
 use anatase_tests::bounded;
 use anatase_tests::stage::{Held, Stage};
@@ -177,6 +177,43 @@ async fn d31_one_connection_a_store() {
             assert_eq!(relay.accepted(), 1);
         }
         assert_eq!(stage.sockets(), 4);
+        client.close().await;
+    })
+    .await;
+}
+
+/// PD must not be pinged while nothing is asked of it, and its connection is not given up for that.
+#[tokio::test]
+async fn an_idle_connection_to_pd_is_kept() {
+    bounded(async {
+        let stage = Stage::start(ClusterConfig::default().stores(1)).await;
+        let relay = stage.relay_pd().await;
+        let keepalive = Duration::from_millis(200);
+        let config = Config::default()
+            .with_keepalive(keepalive, keepalive)
+            .with_pd_timeout(Duration::from_millis(100));
+        let client = RawClient::new_with_config([relay.address.clone()], config).await.unwrap();
+        client.put("k", "v").await.unwrap();
+        let held = Held::now(&stage);
+        let asked = || stage.server.with(|cluster| cluster.calls(Rpc::PdGetRegion));
+        for _ in 0..2 {
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(Held::now(&stage), held);
+            // PD is asked again, on the connection that there is, also if a question remained without
+            // an answer before.
+            let before = asked();
+            stage.server.with(|cluster| {
+                cluster.faults().next(On::rpc(Rpc::RawGet), RegionFault::RegionNotFound);
+                let silent = Fault::DropRequest(Loss::Silent);
+                cluster.faults().next(On::rpc(Rpc::PdGetRegion), silent);
+            });
+            let impatient = client.get("k").timeout(Duration::from_millis(50)).await;
+            assert!(impatient.is_err());
+            tokio::time::sleep(SECOND).await;
+            client.get("k").await.unwrap();
+            assert!(asked() > before);
+        }
+        assert_eq!(relay.accepted(), 1);
         client.close().await;
     })
     .await;
