@@ -46,9 +46,6 @@ use crate::wire::{Context, Head, Request, Response};
 use react::{Hint, Reaction, Situation};
 use select::Trouble;
 
-/// After so many attempts a hint at another leader is no longer followed without a pause.
-const MAX_HINTS: u32 = 6;
-
 /// Each replica has been asked, or cannot be.
 const NOBODY_LEFT: &str = "no replica is left to ask";
 
@@ -551,9 +548,10 @@ impl Shared {
         let trouble = call.trouble(attempt);
         trouble.not_leader(attempt.peer.id);
         trouble.named_leader(leader.id);
+        let round = trouble.goes_round();
         let epoch = self.stores.epoch(leader.store);
         self.regions.switch_leader(attempt.region, leader.id, epoch);
-        if leader.id == attempt.peer.id || call.attempts >= MAX_HINTS {
+        if leader.id == attempt.peer.id || round {
             // It names itself, or the replicas name each other in a circle: between two terms.
             let kind = BackoffKind::RegionScheduling;
             return Next::Pause { kind, then: Then::Again, error };

@@ -11,6 +11,9 @@ use crate::id::{Peer, PeerRole, StoreId};
 /// How often one call may ask the replica that is believed to lead (§7, `maxReplicaAttempt`).
 const MAX_LEADER_ATTEMPTS: u32 = 10;
 
+/// After so many hints another one is no longer followed without a pause.
+const MAX_HINTS: u32 = 6;
+
 /// How often the leader may be busy before another replica is asked who leads.
 const LEADER_BUSY_PROBE: u32 = 2;
 
@@ -21,6 +24,8 @@ pub(crate) struct Trouble {
     replicas: Vec<Replica>,
     /// Another replica was asked because the leader was busy: once a call is enough.
     probed: bool,
+    /// How often a replica has named another as the leader.
+    hints: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,10 +84,16 @@ impl Trouble {
 
     /// Another replica names `peer` as the leader: it gets one more attempt whatever happened before.
     pub(crate) fn named_leader(&mut self, peer: u64) {
+        self.hints += 1;
         let replica = self.replica(peer);
         replica.not_leader = false;
         replica.failed = false;
         replica.attempts = replica.attempts.min(MAX_LEADER_ATTEMPTS - 1);
+    }
+
+    /// Whether the replicas have named each other so often that they may be going round in a circle.
+    pub(crate) fn goes_round(&self) -> bool {
+        self.hints >= MAX_HINTS
     }
 
     /// Whether it has been asked.

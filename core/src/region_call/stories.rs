@@ -124,6 +124,51 @@ fn row_2_replicas_that_name_each_other() {
     );
 }
 
+/// Row 2, after a long time without a leader: the first hint at the new one is followed at once.
+#[test]
+fn row_2_a_leader_after_a_long_time_without() {
+    story(
+        Raw,
+        TWO,
+        "
+        $ get b
+        > 1 store 1 RawGet b | region 1
+        $ 1 not_leader
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 3 RawGet b | region 1 retry
+        $ 2 not_leader
+        $ wait
+        ~ 6ms: Backoff
+        > 3 store 2 RawGet b | region 1 retry
+        $ 3 not_leader
+        $ wait
+        ~ 14ms: Backoff
+        $ wait
+        ~ 16ms: Backoff
+        > 4 store 1 RawGet b | region 1 retry
+        $ 4 not_leader
+        $ wait
+        ~ 32ms: Backoff
+        > 5 store 2 RawGet b | region 1 retry
+        $ 5 not_leader
+        $ wait
+        ~ 64ms: Backoff
+        > 6 store 3 RawGet b | region 1 retry
+        $ 6 not_leader
+        $ wait
+        ~ 128ms: Backoff
+        $ wait
+        ~ 132ms: Backoff
+        > 7 store 1 RawGet b | region 1 retry
+        $ 7 not_leader 3
+        > 8 store 3 RawGet b | region 1 retry
+        $ 8 value x
+        = value x
+        ",
+    );
+}
+
 /// Row 2, a leader that the cached region does not have.
 #[test]
 fn row_2_a_leader_that_is_no_replica() {
