@@ -250,9 +250,10 @@ async fn an_idle_connection_to_pd_is_not_pinged_and_one_to_a_store_is() {
     let address = raw_server(move |mut raw: Raw| {
         let count = count.clone();
         async move {
-            while raw.until(PING).await.is_some() {
+            // A pong has to carry the ping's payload, or it is none, and the connection is given up.
+            while let Some(ping) = raw.until(PING).await {
                 count.fetch_add(1, Ordering::SeqCst);
-                raw.write(PING, 1, 0, &[0; 8]).await;
+                raw.write(PING, 1, 0, &ping.payload).await;
             }
         }
     })
@@ -264,9 +265,10 @@ async fn an_idle_connection_to_pd_is_not_pinged_and_one_to_a_store_is() {
         let id = bench.get_at(&address, store, "k");
         tokio::time::sleep(Duration::from_millis(50)).await;
         bench.abort(id);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        pings.store(0, Ordering::SeqCst);
+        // A ping that was due while the call was under way is on its way for a while yet.
         tokio::time::sleep(Duration::from_millis(400)).await;
+        pings.store(0, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(600)).await;
         assert_eq!(pings.load(Ordering::SeqCst) > 0, pinged, "{store:?}");
     }
 }
