@@ -515,7 +515,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert!(waited >= EXCLUDED_LIMIT && waited < EXCLUDED_LIMIT + ms(10_000), "{waited:?}");
+        assert!((ms(600_000)..ms(610_000)).contains(&waited), "{waited:?}");
         // Nobody but the busy server waited: its own words are the best error there is.
         assert_eq!(gave_up, cause("busy"));
         // The budget itself is untouched.

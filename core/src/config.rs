@@ -146,3 +146,97 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(duration: Duration) -> u64 {
+        duration.as_millis() as u64
+    }
+
+    /// Each default, and where it comes from. Without `..`: a new setting has to be given its row.
+    /// Milliseconds, bytes, or pieces. «Own» has no counterpart in the reference.
+    #[test]
+    fn the_defaults_are_those_of_the_tables() {
+        let Config {
+            pd_endpoints,
+            mode,
+            api,
+            max_operations,
+            attempt_timeout,
+            scan_attempt_timeout,
+            max_write_execution,
+            max_store_requests,
+            probe_after,
+            probe_timeout,
+            pd_timeout,
+            pd_member_timeout,
+            pd_refresh_interval,
+            max_region_loads,
+            max_timestamp_batch,
+            tso_concurrency,
+            low_resolution_interval,
+            validate_read_timestamp,
+            enable_forwarding,
+            enable_follower_handle,
+            pd_breaker,
+            region_ttl,
+            region_ttl_jitter,
+            txn_batch_size,
+            raw_batch_put_size,
+            raw_batch_keys,
+            batch_get_keys,
+            scan_batch_size,
+            max_batches,
+            resolve_lite_threshold,
+            fate_cache_size,
+        } = Config::new(vec!["pd:1".into()], KeyMode::Raw);
+        assert_eq!((pd_endpoints, mode), (vec!["pd:1".into()], KeyMode::Raw));
+        assert_eq!(api, Api::V1, "raw.md §2");
+        let BreakerConfig { error_percent, min_qps, window, cool_down, probes } = pd_breaker;
+        let count = |number: usize| number as u64;
+        let rows = [
+            ("own, operations at once", count(max_operations), 1 << 20),
+            ("raw.md §1, RPC timeout", ms(attempt_timeout), 30_000),
+            ("transactions.md §17.4, ReadTimeoutMedium", ms(scan_attempt_timeout), 60_000),
+            ("raw.md §1, MaxWriteExecutionTime", ms(max_write_execution), 20_000),
+            ("own, silence before a probe", ms(probe_after), 1_000),
+            ("control-plane.md §5.2, timeout", ms(probe_timeout), 1_000),
+            ("control-plane.md §14.1, request timeout", ms(pd_timeout), 3_000),
+            ("control-plane.md §14.1, GetMembers", ms(pd_member_timeout), 1_000),
+            ("control-plane.md §14.1, member refresh", ms(pd_refresh_interval), 60_000),
+            ("own, lookups at once", count(max_region_loads), 64),
+            ("control-plane.md §14.3, nominal batch", max_timestamp_batch.into(), 10_000),
+            ("control-plane.md §14.3, concurrency", count(tso_concurrency), 1),
+            ("control-plane.md §12.2, update loop", ms(low_resolution_interval), 2_000),
+            ("control-plane.md §4.2, base", ms(region_ttl), 600_000),
+            ("control-plane.md §4.2, jitter", ms(region_ttl_jitter), 60_000),
+            ("transactions.md §6, commit batch", count(txn_batch_size), 16_384),
+            ("raw.md §1, rawBatchPutSize", count(raw_batch_put_size), 16_384),
+            ("raw.md §1, rawBatchPairCount", count(raw_batch_keys), 512),
+            ("transactions.md §17.3, batch get", count(batch_get_keys), 5_120),
+            ("transactions.md §17.4, page of a scan", scan_batch_size.into(), 256),
+            ("own, batches at once", count(max_batches), 128),
+            ("transactions.md §1.4, lite threshold", resolve_lite_threshold, 512),
+            ("transactions.md §1.4, resolved-status cache", count(fate_cache_size), 2_048),
+            ("control-plane.md §4.6, threshold", error_percent.into(), 0),
+            ("control-plane.md §4.6, min QPS", min_qps.into(), 10),
+            ("control-plane.md §4.6, window", ms(window), 30_000),
+            ("control-plane.md §4.6, cool-down", ms(cool_down), 10_000),
+            ("control-plane.md §4.6, half-open successes", probes.into(), 1),
+        ];
+        for (row, found, expected) in rows {
+            assert_eq!(found, expected, "{row}");
+        }
+        let switches = [
+            ("control-plane.md §5.6, StoreLimit is 0", max_store_requests.is_some(), false),
+            ("control-plane.md §12.4; on here, see the field", validate_read_timestamp, true),
+            ("control-plane.md §14.1, forwarding", enable_forwarding, false),
+            ("control-plane.md §14.2, follower handle", enable_follower_handle, false),
+        ];
+        for (row, found, expected) in switches {
+            assert_eq!(found, expected, "{row}");
+        }
+    }
+}

@@ -35,6 +35,8 @@ mod core;
 mod digest;
 mod draw;
 mod error;
+#[cfg(test)]
+mod error_table;
 mod fanout;
 mod id;
 mod keyspace;

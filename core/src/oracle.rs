@@ -325,6 +325,22 @@ mod tests {
         }
     }
 
+    /// control-plane.md §12.3, trigger: a read within the interval and 200 ms keeps it short for
+    /// another five minutes.
+    #[test]
+    fn a_read_just_beyond_the_interval_holds_it() {
+        for (previous, held) in [(500, true), (700, true), (701, false)] {
+            let mut oracle = Oracle::new(ms(2_000), at(0));
+            oracle.learn(ts(60_000, 7), at(0));
+            oracle.stale(ms(300), at(10)).unwrap().0.unwrap();
+            assert_eq!(oracle.interval, ms(500));
+            oracle.stale(ms(previous), at(200_000)).unwrap().0.unwrap();
+            oracle.tick(at(310_000), None);
+            let expected = if held { ms(500) } else { ms(2_000) };
+            assert_eq!(oracle.interval, expected, "{previous}");
+        }
+    }
+
     /// control-plane.md §12.4.
     #[test]
     fn a_read_is_checked_against_what_is_known() {

@@ -84,6 +84,7 @@ fn pd_cannot_be_reached() {
     );
 }
 
+/// control-plane.md §14.1, GetMembers.
 /// A silent member is not waited for longer than a second.
 #[test]
 fn a_silent_member() {
@@ -292,8 +293,8 @@ fn a_cold_cache_is_filled_with_few_questions() {
     );
 }
 
-/// A batch over regions that are not known asks for all of them at once; an older PD is asked in the
-/// way it understands.
+/// control-plane.md §4.6: a batch over regions that are not known asks for all of them at once, for 128
+/// at most; an older PD is asked in the way it understands.
 #[test]
 fn a_batch_asks_for_all_its_regions_at_once() {
     story(
@@ -308,7 +309,7 @@ fn a_batch_asks_for_all_its_regions_at_once() {
         $ batch_get a e z
         > 2 PD PdBatchScanRegions a..z<00> limit 128
         $ 2 status 12 unknown method
-        > 3 PD PdScanRegions
+        > 3 PD PdScanRegions a..z<00> limit 128
         $ 3 status 12 unknown method
         > 4 PD PdGetRegion a
         $ 4 ok
@@ -320,6 +321,7 @@ fn a_batch_asks_for_all_its_regions_at_once() {
     );
 }
 
+/// control-plane.md §4.6, batchScanRegions.
 #[test]
 fn a_batch_over_regions_that_are_not_known() {
     story(
@@ -337,6 +339,39 @@ fn a_batch_over_regions_that_are_not_known() {
         > 3 store 1 RawBatchGet a | region 1
         > 4 store 1 RawBatchGet e | region 2
         > 5 store 1 RawBatchGet z | region 3
+        ",
+    );
+}
+
+/// control-plane.md §14.1: the leader is looked at once a second, not more often.
+#[test]
+fn a_look_at_the_leader_every_second() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set forwarding
+        $ members 3
+        $ ready
+        = done
+        $ silence pd
+        $ tso
+        > 1 PD Tso 1
+        $ 1 refused
+        > 2 PD 2 PdGetMembers
+        $ 2 names 1
+        > 3 PD 2 for 1 Tso 1
+        $ 3 ok
+        = op 2: @1000.1
+        $ pass 999
+        $ tso
+        > 4 PD 2 for 1 Tso 1
+        $ 4 ok
+        = op 3: @1999.2
+        $ pass 1
+        $ tso
+        > 5 PD PdGetMembers
+        > 6 PD 2 for 1 Tso 1
         ",
     );
 }

@@ -5,6 +5,7 @@ use crate::story::story;
 
 const ONE: &str = "..=1";
 
+/// control-plane.md §14.3.
 /// With a concurrency of 2 four requests are on their way; what comes on top waits for the first of
 /// them and then goes together.
 #[test]
@@ -43,6 +44,7 @@ fn requests_are_pipelined() {
     );
 }
 
+/// control-plane.md §14.3.
 /// A request asks for no more than the largest number allowed; who is left over goes with the next.
 #[test]
 fn a_batch_is_limited() {
@@ -70,6 +72,7 @@ fn a_batch_is_limited() {
     );
 }
 
+/// control-plane.md §14.3.
 /// PD takes no more than 10 000 at once.
 #[test]
 fn ten_thousand_go_together() {
@@ -161,6 +164,7 @@ fn answers_of_two_streams_come_in_any_order() {
     );
 }
 
+/// control-plane.md §14.3 (there the process ends).
 /// cases TSO-07, TSO-10: timestamps that went back are given to nobody, and the leader is doubted.
 #[test]
 fn tso_10_timestamps_that_go_back_are_refused() {
@@ -199,6 +203,7 @@ fn tso_10_timestamps_that_go_back_are_refused() {
     );
 }
 
+/// control-plane.md §14.3.
 /// A batch must lie above what was known with all that is in it, not only with its last.
 #[test]
 fn a_batch_that_overlaps_what_was_handed_out_is_refused() {
@@ -446,6 +451,7 @@ fn a_refresh_alone_keeps_nothing_busy() {
     );
 }
 
+/// control-plane.md §12.2.
 /// cases TSO-02, TSO-03.
 #[test]
 fn tso_02_a_stale_timestamp_is_told_without_asking() {

@@ -194,6 +194,7 @@ async fn large() -> (Server, RawClient, BTreeMap<String, String>) {
     (server, client, all)
 }
 
+/// raw.md §1, MaxRawKVScanLimit: 10 240 are allowed.
 #[tokio::test]
 async fn raw_08_a_scan_at_the_maximum_limit() {
     bounded(async {
@@ -218,6 +219,7 @@ async fn raw_09_a_reverse_scan_comes_in_descending_order() {
     .await;
 }
 
+/// raw.md §1, §3: one more is refused before anything is sent.
 #[tokio::test]
 async fn raw_10_a_scan_limit_above_the_maximum() {
     bounded(async {

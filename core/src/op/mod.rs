@@ -10,6 +10,8 @@ pub(crate) mod commit;
 #[cfg(test)]
 mod commit_stories;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod lock_stories;
 mod point;
 mod raw_batch;

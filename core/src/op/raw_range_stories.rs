@@ -35,6 +35,7 @@ fn a_swap_tells_what_was_there() {
     );
 }
 
+/// raw.md §5, the retry hazard.
 /// peers.md D17: the answer is lost, so it may have been executed: it is not sent again, and the
 /// caller is told that nobody knows.
 #[test]
@@ -118,6 +119,7 @@ fn a_swap_is_not_sent_then_lost() {
     assert!(lost.starts_with("= Undetermined in doubt"), "{lost}");
 }
 
+/// raw.md §5.
 /// The server's own words end it, certain unless they say that the server itself waited in vain.
 #[test]
 fn a_swap_is_refused() {
@@ -158,6 +160,7 @@ fn a_swap_is_cancelled() {
 
 // ---- atomic mode and times to live ---------------------------------------------------------
 
+/// raw.md §5.
 #[test]
 fn atomic_mode_is_told_to_the_store() {
     story(
@@ -184,6 +187,7 @@ fn atomic_mode_is_told_to_the_store() {
     );
 }
 
+/// raw.md §3, BatchPutWithTTL.
 /// Each pair keeps its own time to live through sorting, duplicates and regions; stores that know
 /// only one get the first of the request.
 #[test]
@@ -206,6 +210,7 @@ fn times_to_live_follow_their_pairs() {
     );
 }
 
+/// raw.md §3, GetKeyTTL.
 /// No such key, no end, and some seconds.
 #[test]
 fn what_is_left_of_a_time_to_live() {
@@ -235,6 +240,7 @@ fn what_is_left_of_a_time_to_live() {
 
 // ---- ranges --------------------------------------------------------------------------------
 
+/// raw.md §3, DeleteRange.
 /// Region by region, in order, each asked for no more than it holds.
 #[test]
 fn a_range_is_deleted_region_by_region() {
@@ -266,6 +272,7 @@ fn a_range_is_deleted_region_by_region() {
     );
 }
 
+/// raw.md §3, DeleteRange and Checksum.
 /// An empty or reversed range is nothing to do.
 #[test]
 fn nothing_is_deleted_or_added_up_in_an_empty_range() {
@@ -337,6 +344,7 @@ fn a_delete_range_fails() {
     );
 }
 
+/// raw.md §3.3.
 /// Regions add up by xor and by sum; a split in between adds nothing up twice.
 #[test]
 fn a_split_during_a_checksum() {

@@ -6,6 +6,7 @@ use crate::story::story;
 const TWO: &str = "..k=1 k..=2";
 const THREE: &str = "..f=1 f..m=2 m..=3";
 
+/// raw.md §3.1.
 /// The order asked for is kept, duplicates are answered twice and sent once, and missing is visible.
 #[test]
 fn a_batch_get_over_two_regions() {
@@ -25,6 +26,7 @@ fn a_batch_get_over_two_regions() {
     );
 }
 
+/// raw.md §3.1, a region error on a batch.
 /// A split during a batch: only what moved is grouped again, and only once.
 #[test]
 fn a_split_during_a_batch_get() {
@@ -115,6 +117,7 @@ fn a_leader_moves_during_a_batch_put() {
     );
 }
 
+/// raw.md §3.1, «first error wins».
 /// The first error ends the batch; what is still out is withdrawn. A write that is still out may be
 /// executed, and the error says so.
 #[test]
@@ -187,6 +190,7 @@ fn a_refusal_says_nothing_about_an_earlier_copy() {
     );
 }
 
+/// raw.md §3.1, an empty list.
 #[test]
 fn a_batch_delete_and_an_empty_batch() {
     story(
@@ -231,6 +235,7 @@ fn d1_a_scan_ends_at_the_end_of_the_key_space() {
     );
 }
 
+/// raw.md §3.2.
 /// A full page ends the scan when the limit is reached, also at a region's last key.
 #[test]
 fn a_scan_stops_at_its_limit() {
@@ -252,6 +257,7 @@ fn a_scan_stops_at_its_limit() {
     );
 }
 
+/// raw.md §3.2, reverse.
 /// peers.md D2: downwards the region is the one that ends at the cursor, and the walk goes down.
 #[test]
 fn d2_a_reverse_scan_walks_down() {
@@ -294,6 +300,7 @@ fn a_reverse_scan_that_pd_leads_nowhere() {
     );
 }
 
+/// raw.md §3.2, the hazard of the cursor.
 /// The border that counts is that of the region that answered, not the one known later.
 #[test]
 fn a_split_between_two_pages() {

@@ -31,12 +31,12 @@ pub struct BreakerConfig {
 }
 
 impl Default for BreakerConfig {
-    /// Disabled; PD's client's other numbers.
+    /// Disabled; otherwise client-go's numbers for questions about regions (§4.6).
     fn default() -> Self {
         Self {
             error_percent: 0,
             min_qps: 10,
-            window: Duration::from_secs(10),
+            window: Duration::from_secs(30),
             cool_down: Duration::from_secs(10),
             probes: 1,
         }

@@ -236,6 +236,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::config::{Config, KeyMode};
+    use crate::story::Story;
 
     fn names(pd: &Pd) -> Vec<Arc<str>> {
         pd.candidates()
@@ -254,5 +255,27 @@ mod tests {
         assert_eq!(names(&pd), all);
         pd.heard_from("https://b:1/");
         assert_eq!(names(&pd)[0], "http://b:1".into());
+    }
+
+    /// control-plane.md §14.1 (there 20 ms to 100 ms, and once a second at the start): the pauses between
+    /// rounds of discovery double from 20 ms to 1 s; half of each is drawn.
+    #[test]
+    fn the_pauses_of_a_discovery() {
+        let mut story = Story::new(KeyMode::Raw, "..=1");
+        story.play("silence pd");
+        story.play("ready");
+        let mut rest = |round: usize| {
+            story.play(&format!("{round} refused"));
+            let before = story.now;
+            story.play("wait");
+            story.now.since(before).as_millis()
+        };
+        for (round, full) in (1..).zip([20, 40, 80, 160, 320, 640]) {
+            let rested = rest(round);
+            assert!((full / 2..full).contains(&rested), "{round}: {rested}");
+        }
+        let longest: Vec<u128> = (7..37).map(&mut rest).collect();
+        assert!((500..550).contains(longest.iter().min().unwrap()), "{longest:?}");
+        assert!((950..1_000).contains(longest.iter().max().unwrap()), "{longest:?}");
     }
 }

@@ -90,6 +90,7 @@ mod tests {
         Buckets { version: 1, keys: keys.iter().map(|key| Key::from(*key)).collect() }
     }
 
+    /// control-plane.md §4.9.
     /// RGC-51: key → bucket; where the list has holes at the region's ends the raw lookup gives none
     /// and the other a filler that contains the key.
     #[test]
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!(buckets(&[]).locate(b"c", &region), Some(region));
     }
 
+    /// control-plane.md §4.9.
     /// RGC-52: a bucket inside, overlapping left, right, both, equal, unbounded on either side.
     #[test]
     fn rgc_52_clamping() {
@@ -136,6 +138,7 @@ mod tests {
         }
     }
 
+    /// control-plane.md §4.4, §4.8.
     /// RGC-50: a higher version replaces, an older or equal one does not.
     #[test]
     fn rgc_50_versions() {

@@ -61,6 +61,7 @@ fn rgc_04_inserts_sweep_as_well() {
     assert_eq!(cache.len(), 13);
 }
 
+/// control-plane.md §4.2.
 /// RGC-05: looking at it 50 times does not keep a region that (a) has a peer down, (b) has a store
 /// whose epoch changes, (c) has a store that is dead; it does keep one that is well.
 #[test]
@@ -83,6 +84,7 @@ fn rgc_05_access_extends_only_the_healthy() {
     }
 }
 
+/// control-plane.md §4.3.
 /// RGC-20: fewer peers, or witnesses in their place: the leader's index stays within them.
 #[test]
 fn rgc_20_the_leader_index_stays_within_the_peers() {
@@ -98,6 +100,7 @@ fn rgc_20_the_leader_index_stays_within_the_peers() {
     assert_eq!((told.leader(), told.leading().map(|peer| peer.id)), (0, Some(11)));
 }
 
+/// control-plane.md §4.4, step 3.
 /// RGC-21: after «no leader» another index than before, among those that can lead.
 #[test]
 fn rgc_21_no_leader_means_another_one() {
@@ -186,6 +189,7 @@ fn without_pd_a_region_gets_another_chance() {
     }
 }
 
+/// control-plane.md §4.4, §4.8.
 /// RGC-50: kept by a newer copy without buckets or with older ones, also over an epoch mismatch;
 /// replaced by a higher version, also from «bucket version not match».
 #[test]

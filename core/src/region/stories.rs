@@ -38,6 +38,7 @@ fn rgc_16_a_dead_store_is_passed_over_by_every_region() {
     );
 }
 
+/// control-plane.md §4.8.
 /// RGC-50: «bucket version not match» installs the borders that the store tells.
 #[test]
 fn rgc_50_a_store_tells_of_its_buckets() {
@@ -124,6 +125,7 @@ fn rgc_14_the_leader_has_not_moved() {
     );
 }
 
+/// control-plane.md §4.1, §6.4.
 /// RGC-17: failures on one node after another: every replica is tried, then PD is asked.
 #[test]
 fn rgc_17_every_replica_then_pd() {
@@ -179,6 +181,31 @@ fn d18_a_load_outlives_the_one_who_began_it() {
         > 4 store 1 RawGet c | region 1
         $ 4 value x
         = op 2: value x
+        ",
+    );
+}
+
+/// control-plane.md §4.2: a region that nobody uses lives for 600 s and for up to 60 s more.
+#[test]
+fn a_region_lives_for_ten_minutes_and_a_bit() {
+    story(
+        Raw,
+        ONE,
+        "
+        $ get b
+        > 1 store 1 RawGet b | region 1
+        $ 1 value x
+        = value x
+        $ silence pd
+        $ pass 600001
+        $ get b
+        > 2 store 1 RawGet b | region 1
+        $ 2 value x
+        = op 2: value x
+        $ pass 660000
+        $ get b
+        > 3 PD PdGetMembers
+        > 4 PD PdGetRegion b
         ",
     );
 }

@@ -25,7 +25,7 @@ fn a_get_is_answered() {
     );
 }
 
-/// Row 1: a put can be repeated harmlessly, and is.
+/// `control-plane.md` §6.5, row 1: a put can be repeated harmlessly, and is.
 #[test]
 fn row_1_undetermined_result() {
     story(

@@ -300,6 +300,44 @@ mod tests {
         assert_eq!(idle.at(secs(1 << 33)), BEST);
     }
 
+    /// §5.4: from which gradients on a score rises; 100 requests of 100 ms each came before. At most
+    /// 2.71 are taken off, rounded up.
+    #[test]
+    fn the_steps_of_the_clients_score() {
+        let before = || {
+            let mut score = ClientScore::default();
+            interval(&mut score, 0, 100, 100);
+            interval(&mut score, 1, 100, 100);
+            score
+        };
+        for (count, ms, expected) in
+            [(90, 110, 1), (91, 120, 1), (90, 111, 3), (90, 120, 3), (80, 120, 2), (50, 400, 7)]
+        {
+            assert_eq!(interval(&mut before(), 2, count, ms), expected, "{count} × {ms} ms");
+        }
+        for (count, fall) in [(100, 2), (150, 2), (200, 2), (201, 3), (1_000, 3)] {
+            let mut score = before();
+            score.mark_slow(secs(32));
+            assert_eq!(interval(&mut score, 2, count, 100), WORST - fall, "{count}");
+        }
+    }
+
+    /// §5.4: windows of ten slots.
+    #[test]
+    fn a_window_forgets_the_eleventh() {
+        let mut window = Window::default();
+        for (value, mean) in [(1_000, 1_000), (0, 500), (500, 500)] {
+            window.push(value);
+            assert_eq!(window.mean(), mean);
+        }
+        for _ in 0..7 {
+            window.push(500);
+        }
+        assert_eq!(window.mean(), 500);
+        window.push(0);
+        assert_eq!(window.mean(), 400, "the thousand is gone");
+    }
+
     /// RGC-55, RGC-56, and the golden numbers of §5.4.
     #[test]
     fn rgc_55_the_stores_score() {
@@ -307,7 +345,8 @@ mod tests {
         assert_eq!(score.at(secs(1_000)), BEST);
         let rows = [
             (0, 100, 100, "the first word is taken"),
-            (50, 90, 100, "too soon"),
+            (99, 90, 100, "too soon"),
+            (100, 95, 95, "just late enough"),
             (1_000, 90, 90, "a second later"),
             (2_000, 50, 50, "not slow"),
             (3_000, 100, 100, "slow"),

@@ -6,6 +6,7 @@ use crate::story::story;
 const ONE: &str = "..=1";
 const TWO: &str = "..k=1 k..=2";
 
+/// control-plane.md §5.2.
 /// peers.md D21, issue: a store that accepts and never answers is found out two seconds after the
 /// request was sent, not after the attempt's thirty; the call goes on elsewhere.
 #[test]
@@ -69,6 +70,7 @@ fn a_slow_request_to_a_living_store_is_waited_for() {
     );
 }
 
+/// control-plane.md §5.2.
 /// A server that knows no health checks is not dead for that; one that says it does not serve is.
 #[test]
 fn what_the_probe_says() {
@@ -165,6 +167,7 @@ fn a_dead_store_comes_back() {
     );
 }
 
+/// control-plane.md §5.1.
 /// RGC-57, RGC-58: a store is restarted under another address. PD is asked when it dies; what was held
 /// against the old place is not held against the new one.
 #[test]
@@ -193,6 +196,7 @@ fn rgc_57_a_store_restarted_under_another_address() {
     );
 }
 
+/// control-plane.md §5.1.
 /// RGC-03: a store has left the cluster: its regions look for another replica at once.
 #[test]
 fn rgc_03_a_tombstone() {
@@ -274,6 +278,7 @@ fn what_busy_stores_say_is_kept() {
     );
 }
 
+/// control-plane.md §5.4.
 /// RGC-56: a store's own word reaches that store only.
 #[test]
 fn rgc_56_feedback() {
@@ -296,6 +301,7 @@ fn rgc_56_feedback() {
     );
 }
 
+/// control-plane.md §5.6, otherwise than there.
 /// C12: one request over the limit waits for its turn; a cancelled one gives its turn away.
 #[test]
 fn the_limit_of_a_store() {

@@ -101,6 +101,7 @@ fn a_wrong_address_is_not_used_again() {
 }
 
 /// The second table of the module: Well → Doubted → Dead → Tried, and back.
+/// control-plane.md §5.1, §5.3: probed once a second; PD is asked every 2 s (there: 30 s).
 #[test]
 fn a_life_in_steps() {
     let mut table = table();
@@ -122,8 +123,10 @@ fn a_life_in_steps() {
     table.resolved(S, Ok(Some("a:1".into()))).1.unwrap();
     assert!(!table.reachable(S), "the same address proves nothing");
     // Tried when it is wanted, a second later at the earliest; PD is asked after two.
-    assert_eq!(table.wanted(S, NOW), Care::Nothing);
+    let just_before = Duration::from_nanos(1);
+    assert_eq!(table.wanted(S, NOW + (SECOND - just_before)), Care::Nothing);
     assert_eq!(table.wanted(S, NOW + SECOND), to_probe(false));
+    assert_eq!(table.wanted(S, NOW + (2 * SECOND - just_before)), to_probe(false));
     table.probing(S, probe(NOW + SECOND));
     assert_eq!(table.wanted(S, NOW + SECOND), Care::Nothing);
     assert!(!table.reachable(S));
@@ -131,10 +134,10 @@ fn a_life_in_steps() {
     assert!(!table.found_dead(S, NOW + SECOND));
     assert_eq!(table.epoch(S), 1);
     assert_eq!(table.wanted(S, NOW + SECOND), Care::Nothing);
-    assert_eq!(table.wanted(S, NOW + RESOLVE_INTERVAL), to_probe(true));
-    table.probing(S, probe(NOW + RESOLVE_INTERVAL));
+    assert_eq!(table.wanted(S, NOW + 2 * SECOND), to_probe(true));
+    table.probing(S, probe(NOW + 2 * SECOND));
     // It answers the probe: well again, at its new epoch.
-    assert_eq!(table.answered(S, None, NOW), Some(probe(NOW + RESOLVE_INTERVAL)));
+    assert_eq!(table.answered(S, None, NOW), Some(probe(NOW + 2 * SECOND)));
     assert_eq!((table.reachable(S), table.epoch(S)), (true, 1));
 }
 

@@ -205,6 +205,10 @@ fn body(request: &Request) -> String {
             let range = &scan.ranges[0];
             format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
         }
+        Rpc::PdScanRegions => {
+            let scan: pdpb::ScanRegionsRequest = m(request);
+            format!("{}..{} limit {}", text(&scan.start_key), text(&scan.end_key), scan.limit)
+        }
         Rpc::LoadKeyspace => m::<LoadKeyspaceRequest>(request).name,
         Rpc::PdSetExternalTimestamp => {
             ts(m::<pdpb::SetExternalTimestampRequest>(request).timestamp)

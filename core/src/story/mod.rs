@@ -81,6 +81,8 @@ pub(crate) struct Story {
     pub(crate) core: Core,
     pub(crate) config: Config,
     pub(crate) now: Instant,
+    /// When an operation that is submitted has to be over.
+    pub(crate) patience: Duration,
     pub(crate) regions: Vec<RegionSpec>,
     codec: KeyCodec,
     /// The physical part of PD's next timestamp; the start of a story is at 1 s.
@@ -176,6 +178,7 @@ impl Story {
             config: config.clone(),
             core: Core::new(config, 7, now),
             now,
+            patience: Duration::from_secs(60),
             regions: parse_regions(regions),
             codec: KeyCodec::new(mode),
             physical_ms: 1_000,
@@ -209,6 +212,11 @@ impl Story {
     pub(crate) fn play(&mut self, line: &str) -> String {
         self.input(line);
         std::mem::take(&mut self.told)
+    }
+
+    /// Request number `number` as it left the core.
+    pub(crate) fn call(&self, number: u32) -> &Call {
+        &self.commands[&number]
     }
 
     fn whole(&self) -> String {

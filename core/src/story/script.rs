@@ -82,7 +82,7 @@ impl Story {
             "pd_catches_up" => self.lagging = None,
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
-                    self.submit(operation(words[1], &words[2..]), Duration::from_secs(60));
+                    self.submit(operation(words[1], &words[2..]), self.patience);
                 }
             }
             "stats" => self.tell_stats(&words),
@@ -108,7 +108,7 @@ impl Story {
                         other => panic!("{other:?} has no atomic mode"),
                     }
                 }
-                self.submit(operation, Duration::from_secs(60));
+                self.submit(operation, self.patience);
             }
             "move" | "remove" => {
                 let store = words[0].parse().expect("a store");
@@ -133,8 +133,7 @@ impl Story {
                 }
             }
             _ => {
-                let timeout = Duration::from_secs(60);
-                self.submit(operation(word, &words), timeout);
+                self.submit(operation(word, &words), self.patience);
             }
         }
     }
