@@ -35,12 +35,18 @@ pub(crate) trait Job: Clone + Debug + Hash {
     fn len(&self) -> usize;
     /// The key of an item. Keys ascend with the index, equal keys included.
     fn key(&self, index: usize) -> &Key;
-    /// What an item adds to its batch.
-    fn weight(&self, index: usize) -> usize;
+    /// What an item adds to its batch: its key's length, where it is no more than a key.
+    fn weight(&self, index: usize) -> usize {
+        self.key(index).len()
+    }
     /// A batch is closed before the item with which it would hold more than this many.
-    fn max_items(&self) -> usize;
+    fn max_items(&self) -> usize {
+        usize::MAX
+    }
     /// A batch is closed once it weighs this much.
-    fn max_weight(&self) -> usize;
+    fn max_weight(&self) -> usize {
+        usize::MAX
+    }
     /// The request for a batch.
     fn request(&self, batch: &Batch, cx: &mut Cx<'_>) -> CallSpec;
 }

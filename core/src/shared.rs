@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
+use anatase_proto::rpc::Rpc;
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::KeyCodec;
@@ -295,11 +297,11 @@ impl Cx<'_> {
 /// A body, and what a store has to know about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CallSpec {
-    pub(crate) rpc: anatase_proto::rpc::Rpc,
+    pub(crate) rpc: Rpc,
     pub(crate) body: Bytes,
     pub(crate) extra: Option<Arc<crate::wire::ContextExtra>>,
     pub(crate) max_execution_ms: u64,
-    pub(crate) timeout: std::time::Duration,
+    pub(crate) timeout: Duration,
     /// An earlier copy may have been received, through another call.
     pub(crate) is_retry: bool,
     /// Tell the region's bounds with the answer.
@@ -312,4 +314,28 @@ pub(crate) struct CallSpec {
     ///
     /// [`ErrorKind::Undetermined`]: crate::error::ErrorKind::Undetermined
     pub(crate) once: bool,
+}
+
+impl CallSpec {
+    /// A request that the store may work on for as long as this side waits: reads, and what leaves
+    /// the limit to the sender.
+    pub(crate) fn new(rpc: Rpc, body: Bytes, timeout: Duration) -> Self {
+        Self {
+            rpc,
+            body,
+            extra: None,
+            max_execution_ms: timeout.as_millis() as u64,
+            timeout,
+            is_retry: false,
+            wants_range: false,
+            decisive: false,
+            once: false,
+        }
+    }
+
+    /// A request that the store may work on for [`Config::max_write_execution`] only.
+    pub(crate) fn write(rpc: Rpc, body: Bytes, config: &Config) -> Self {
+        let max_execution_ms = config.max_write_execution.as_millis() as u64;
+        Self { max_execution_ms, ..Self::new(rpc, body, config.attempt_timeout) }
+    }
 }

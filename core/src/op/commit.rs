@@ -26,7 +26,6 @@ use std::time::Duration;
 
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
-use bytes::Bytes;
 
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::{Cancel, WakeReason};
@@ -492,20 +491,6 @@ fn newer(plan: &Plan, locks: &[Lock]) -> Option<Error> {
     Some(lock.as_conflict(plan.start_ts))
 }
 
-fn spec(rpc: Rpc, body: Bytes, batch: &Batch, decisive: bool, cx: &Cx<'_>) -> CallSpec {
-    CallSpec {
-        rpc,
-        body,
-        extra: None,
-        max_execution_ms: cx.shared.config.max_write_execution.as_millis() as u64,
-        timeout: cx.shared.config.attempt_timeout,
-        is_retry: batch.piece.is_retry,
-        wants_range: false,
-        decisive,
-        once: false,
-    }
-}
-
 impl Job for PrewriteJob {
     fn len(&self) -> usize {
         self.0.mutations.len()
@@ -517,10 +502,6 @@ impl Job for PrewriteJob {
 
     fn weight(&self, index: usize) -> usize {
         self.0.mutations[index].size()
-    }
-
-    fn max_items(&self) -> usize {
-        usize::MAX
     }
 
     fn max_weight(&self) -> usize {
@@ -546,7 +527,11 @@ impl Job for PrewriteJob {
             min_commit_ts: plan.start_ts.next().version(),
             ..Default::default()
         };
-        spec(Rpc::KvPrewrite, cx.encode(&message), batch, false, cx)
+        let body = cx.encode(&message);
+        CallSpec {
+            is_retry: batch.piece.is_retry,
+            ..CallSpec::write(Rpc::KvPrewrite, body, &cx.shared.config)
+        }
     }
 }
 
@@ -570,14 +555,6 @@ impl Job for CommitJob {
         &self.plan.locked[index]
     }
 
-    fn weight(&self, index: usize) -> usize {
-        self.plan.locked[index].len()
-    }
-
-    fn max_items(&self) -> usize {
-        usize::MAX
-    }
-
     fn max_weight(&self) -> usize {
         self.plan.batch_size
     }
@@ -594,7 +571,12 @@ impl Job for CommitJob {
             commit_role: role.into(),
             ..Default::default()
         };
-        spec(Rpc::KvCommit, cx.encode(&message), batch, primary, cx)
+        let body = cx.encode(&message);
+        CallSpec {
+            is_retry: batch.piece.is_retry,
+            decisive: primary,
+            ..CallSpec::write(Rpc::KvCommit, body, &cx.shared.config)
+        }
     }
 }
 

@@ -86,23 +86,15 @@ impl RawPoint {
                 return super::misrouted("a raw operation on many keys");
             }
         };
-        let timeout = cx.shared.config.attempt_timeout;
-        let limit = match kind {
+        let config = &cx.shared.config;
+        let spec = match kind {
             // raw.md §1: these leave the limit to the sender, which takes the RPC's timeout.
-            Kind::Get | Kind::Ttl | Kind::Put | Kind::Coprocessor => timeout,
-            Kind::Delete | Kind::Swap => cx.shared.config.max_write_execution,
-        };
-        let spec = CallSpec {
-            rpc,
-            body,
-            extra: None,
-            max_execution_ms: limit.as_millis() as u64,
-            timeout,
-            is_retry: false,
-            wants_range: false,
-            decisive: false,
+            Kind::Get | Kind::Ttl | Kind::Put | Kind::Coprocessor => {
+                CallSpec::new(rpc, body, config.attempt_timeout)
+            }
+            Kind::Delete => CallSpec::write(rpc, body, config),
             // peers.md D17.
-            once: kind == Kind::Swap,
+            Kind::Swap => CallSpec { once: true, ..CallSpec::write(rpc, body, config) },
         };
         let target = Target::Key { key, seek: Seek::Containing };
         let call = cx.call(0, target, spec, Backoff::new(budget::RAW));
@@ -123,17 +115,7 @@ impl RawPoint {
         };
         let body = cx.encode(&message);
         let timeout = cx.shared.config.attempt_timeout;
-        let spec = CallSpec {
-            rpc: Rpc::RawCoprocessor,
-            body,
-            extra: None,
-            max_execution_ms: timeout.as_millis() as u64,
-            timeout,
-            is_retry: false,
-            wants_range: false,
-            decisive: false,
-            once: false,
-        };
+        let spec = CallSpec::new(Rpc::RawCoprocessor, body, timeout);
         let call = cx.call(0, Target::Region(region), spec, Backoff::new(budget::RAW));
         Step::Next(Op::RawPoint(Self { kind: Kind::Coprocessor, call }))
     }

@@ -236,17 +236,8 @@ impl Job for RawJob {
                 (Rpc::RawBatchPut, cx.encode(&message))
             }
         };
-        CallSpec {
-            rpc,
-            body,
-            extra: None,
-            max_execution_ms: cx.shared.config.max_write_execution.as_millis() as u64,
-            timeout: cx.shared.config.attempt_timeout,
-            is_retry: batch.piece.is_retry,
-            wants_range: false,
-            decisive: false,
-            once: false,
-        }
+        let is_retry = batch.piece.is_retry;
+        CallSpec { is_retry, ..CallSpec::write(rpc, body, &cx.shared.config) }
     }
 }
 

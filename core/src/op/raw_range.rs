@@ -108,22 +108,12 @@ impl RawRange {
         };
         let end = clip_end(&self.rest.end, &bounds.end).clone();
         let (rpc, body) = self.job.request(self.rest.start.clone(), end.clone(), cx);
-        let timeout = cx.shared.config.attempt_timeout;
-        let limit = match self.job {
-            Job::Delete(_) => cx.shared.config.max_write_execution,
-            Job::Checksum(_) => timeout,
+        let config = &cx.shared.config;
+        let spec = match self.job {
+            Job::Delete(_) => CallSpec::write(rpc, body, config),
+            Job::Checksum(_) => CallSpec::new(rpc, body, config.attempt_timeout),
         };
-        let spec = CallSpec {
-            rpc,
-            body,
-            extra: None,
-            max_execution_ms: limit.as_millis() as u64,
-            timeout,
-            is_retry: self.is_retry,
-            wants_range: false,
-            decisive: false,
-            once: false,
-        };
+        let spec = CallSpec { is_retry: self.is_retry, ..spec };
         let call = cx.call(CALL, Target::Region(region), spec, self.backoff.fork());
         self.wait(State::Asking { call, end })
     }

@@ -112,14 +112,6 @@ impl Job for RollbackJob {
         &self.keys[index]
     }
 
-    fn weight(&self, index: usize) -> usize {
-        self.keys[index].len()
-    }
-
-    fn max_items(&self) -> usize {
-        usize::MAX
-    }
-
     fn max_weight(&self) -> usize {
         self.max_weight
     }
@@ -130,16 +122,10 @@ impl Job for RollbackJob {
             keys: self.keys[batch.piece.start..batch.piece.end].to_vec(),
             ..Default::default()
         };
+        let body = cx.encode(&message);
         CallSpec {
-            rpc: Rpc::KvBatchRollback,
-            body: cx.encode(&message),
-            extra: None,
-            max_execution_ms: cx.shared.config.max_write_execution.as_millis() as u64,
-            timeout: cx.shared.config.attempt_timeout,
             is_retry: batch.piece.is_retry,
-            wants_range: false,
-            decisive: false,
-            once: false,
+            ..CallSpec::write(Rpc::KvBatchRollback, body, &cx.shared.config)
         }
     }
 }

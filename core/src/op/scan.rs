@@ -153,17 +153,7 @@ impl Scan {
             Source::Raw(_) => cx.shared.config.attempt_timeout,
             Source::Snapshot(_) => cx.shared.config.scan_attempt_timeout,
         };
-        let spec = CallSpec {
-            rpc,
-            body,
-            extra,
-            max_execution_ms: timeout.as_millis() as u64,
-            timeout,
-            is_retry: false,
-            wants_range: true,
-            decisive: false,
-            once: false,
-        };
+        let spec = CallSpec { extra, wants_range: true, ..CallSpec::new(rpc, body, timeout) };
         let tag = self.first_tag + CALL;
         self.call = Some(cx.call(tag, Target::Key { key, seek }, spec, self.backoff.fork()));
         self.wait()

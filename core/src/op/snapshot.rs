@@ -105,15 +105,9 @@ impl SnapshotGet {
         };
         let timeout = cx.shared.config.attempt_timeout;
         let spec = CallSpec {
-            rpc: Rpc::KvGet,
-            body: cx.encode(&message),
             extra: self.view.extra.clone(),
-            max_execution_ms: timeout.as_millis() as u64,
-            timeout,
             is_retry: self.is_retry,
-            wants_range: false,
-            decisive: false,
-            once: false,
+            ..CallSpec::new(Rpc::KvGet, cx.encode(&message), timeout)
         };
         let target = Target::Key { key: self.key.clone(), seek: Seek::Containing };
         self.call = Some(cx.call(CALL, target, spec, self.backoff.fork()));
@@ -265,16 +259,8 @@ impl Job for GetJob {
         &self.keys[index]
     }
 
-    fn weight(&self, index: usize) -> usize {
-        self.keys[index].len()
-    }
-
     fn max_items(&self) -> usize {
         self.max_items
-    }
-
-    fn max_weight(&self) -> usize {
-        usize::MAX
     }
 
     fn request(&self, batch: &Batch, cx: &mut Cx<'_>) -> CallSpec {
@@ -285,15 +271,9 @@ impl Job for GetJob {
         };
         let timeout = cx.shared.config.scan_attempt_timeout;
         CallSpec {
-            rpc: Rpc::KvBatchGet,
-            body: cx.encode(&message),
             extra: self.view.extra.clone(),
-            max_execution_ms: timeout.as_millis() as u64,
-            timeout,
             is_retry: batch.piece.is_retry,
-            wants_range: false,
-            decisive: false,
-            once: false,
+            ..CallSpec::new(Rpc::KvBatchGet, cx.encode(&message), timeout)
         }
     }
 }

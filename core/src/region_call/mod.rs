@@ -443,13 +443,10 @@ impl Shared {
         {
             self.regions.set_buckets(region, buckets);
         }
-        let busy = match &region_error {
-            RegionError::ServerIsBusy { estimated_wait_ms, .. } => {
-                self.stores.busy(peer.store, *estimated_wait_ms, self.now);
-                true
-            }
-            _ => false,
-        };
+        let busy = matches!(region_error, RegionError::ServerIsBusy { .. });
+        if let RegionError::ServerIsBusy { estimated_wait_ms, .. } = &region_error {
+            self.stores.busy(peer.store, *estimated_wait_ms, self.now);
+        }
         let again = |kind, error| Next::Pause { kind, then: Then::Again, error };
         match react::on_region_error(region_error, &situation) {
             Reaction::SwitchLeader(leader) => self.switch_leader(call, attempt, leader, error),

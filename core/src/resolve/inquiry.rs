@@ -17,7 +17,6 @@ use crate::region_call::Target;
 use crate::resolve::{Debt, Fate, Mode, Passage};
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
-use crate::wire::outbound::StoreRequest;
 use crate::wire::reply::{self, Lock, TxnStatus};
 
 /// Somebody has joined: look at what there is to do.
@@ -164,7 +163,8 @@ impl Inquiry {
             verify_is_primary: true,
             ..Default::default()
         };
-        let spec = write_spec(Rpc::KvCheckTxnStatus, &message, false, cx);
+        let body = cx.encode(&message);
+        let spec = CallSpec::write(Rpc::KvCheckTxnStatus, body, &cx.shared.config);
         let target = Target::Key { key: self.primary.clone(), seek: Seek::Containing };
         let call = cx.call(CHECK, target, spec, self.backoff.fork());
         self.state = State::Checking { call, now, caller, rollback };
@@ -339,21 +339,7 @@ fn left(start_ts: Timestamp, ttl_ms: u64, now: Timestamp) -> Duration {
     start_ts.until_expired(Duration::from_millis(ttl_ms), now)
 }
 
-/// The spec of a write on behalf of another transaction.
-fn write_spec(rpc: Rpc, message: &impl StoreRequest, is_retry: bool, cx: &mut Cx<'_>) -> CallSpec {
-    CallSpec {
-        rpc,
-        body: cx.encode(message),
-        extra: None,
-        max_execution_ms: cx.shared.config.max_write_execution.as_millis() as u64,
-        timeout: cx.shared.config.attempt_timeout,
-        is_retry,
-        wants_range: false,
-        decisive: false,
-        once: false,
-    }
-}
-
+/// Without limits: one request a region, whatever it holds (§16.2.5).
 impl Job for CleanJob {
     fn len(&self) -> usize {
         self.keys.len()
@@ -361,19 +347,6 @@ impl Job for CleanJob {
 
     fn key(&self, index: usize) -> &Key {
         &self.keys[index]
-    }
-
-    fn weight(&self, index: usize) -> usize {
-        self.keys[index].len()
-    }
-
-    fn max_items(&self) -> usize {
-        usize::MAX
-    }
-
-    fn max_weight(&self) -> usize {
-        // One request a region, whatever it holds (§16.2.5).
-        usize::MAX
     }
 
     fn request(&self, batch: &Batch, cx: &mut Cx<'_>) -> CallSpec {
@@ -392,6 +365,10 @@ impl Job for CleanJob {
             keys,
             ..Default::default()
         };
-        write_spec(Rpc::KvResolveLock, &message, batch.piece.is_retry, cx)
+        let body = cx.encode(&message);
+        CallSpec {
+            is_retry: batch.piece.is_retry,
+            ..CallSpec::write(Rpc::KvResolveLock, body, &cx.shared.config)
+        }
     }
 }
