@@ -23,7 +23,7 @@ pub enum KeyspaceState {
     /// It is used.
     #[default]
     Enabled,
-    /// It is not to be used for now.
+    /// Its use is suspended.
     Disabled,
     /// It is not to be used any more.
     Archived,

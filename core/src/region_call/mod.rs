@@ -17,6 +17,8 @@
 //! that left without an answer and goes with every ending, also the good ones.
 
 pub(crate) mod react;
+#[cfg(test)]
+mod row_stories;
 mod select;
 #[cfg(test)]
 mod stories;
@@ -516,20 +518,16 @@ impl Shared {
             || leader.is_some_and(|leader| {
                 call.trouble.as_ref().is_some_and(|trouble| trouble.tried(leader))
             });
-        let hint = match error {
-            RegionError::NotLeader { leader: Some(named) } => {
-                let known =
-                    region.is_none_or(|region| region.peers.iter().any(|peer| peer.id == named.id));
-                match (known, stores.reachable(named.store)) {
-                    (false, _) => Hint::Stranger,
-                    (true, false) => Hint::Unreachable,
-                    (true, true) => Hint::Usable,
-                }
+        let mut hint = Hint::Usable;
+        if let RegionError::NotLeader { leader: Some(named) } = error {
+            let known =
+                region.is_none_or(|region| region.peers.iter().any(|peer| peer.id == named.id));
+            if !known {
+                hint = Hint::Stranger;
+            } else if !stores.reachable(named.store) {
+                hint = Hint::Unreachable;
+                self.want_store(named.store);
             }
-            _ => Hint::Usable,
-        };
-        if let (RegionError::NotLeader { leader: Some(named) }, Hint::Unreachable) = (error, hint) {
-            self.want_store(named.store);
         }
         Situation { asked_leader, leader_tried, hurried_read: false, hint }
     }

@@ -14,6 +14,7 @@ pub(crate) mod key_error;
 mod keys;
 pub(crate) mod outbound;
 mod pd_reply;
+mod raw_reply;
 pub(crate) mod region_error;
 pub(crate) mod reply;
 mod request;

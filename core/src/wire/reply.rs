@@ -11,7 +11,7 @@
 use anatase_proto::{errorpb, kvrpcpb};
 
 use crate::error::{Error, ErrorKind};
-use crate::operation::{Key, KvPair, RawChecksum, Value};
+use crate::operation::{Key, KvPair, Value};
 use crate::timestamp::Timestamp;
 use crate::wire::Response;
 use crate::wire::key_error::{self, KeyError};
@@ -20,6 +20,10 @@ pub(crate) use crate::wire::key_error::{Lock, impossible};
 pub(crate) use crate::wire::pd_reply::{
     LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
     regions, set_external_timestamp, store_address,
+};
+pub(crate) use crate::wire::raw_reply::{
+    raw_batch_delete, raw_batch_get, raw_batch_put, raw_checksum, raw_compare_and_swap,
+    raw_coprocessor, raw_delete, raw_delete_range, raw_get, raw_get_key_ttl, raw_put, raw_scan,
 };
 
 /// Answers `KvGet`.
@@ -144,7 +148,7 @@ impl Response {
 }
 
 /// Takes the message that answers the request out of a response.
-macro_rules! expect {
+macro_rules! message_of {
     ($response:expr, $variant:ident) => {{
         let Response::$variant(message) = $response else {
             return Err(another(stringify!($variant)));
@@ -152,97 +156,7 @@ macro_rules! expect {
         message
     }};
 }
-
-// ---- raw -----------------------------------------------------------------------------------
-
-/// The words in which a store refuses a raw request.
-fn raw_error(text: String) -> Result<(), Error> {
-    if text.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Refused, text)) }
-}
-
-/// An empty value is a value: `not_found` alone tells that there is none (raw.md §3).
-pub(crate) fn raw_get(response: Response) -> Result<Option<Value>, Error> {
-    let message = expect!(response, RawGet);
-    raw_error(message.error)?;
-    Ok(if message.not_found { None } else { Some(message.value) })
-}
-
-/// The same for a write. What a store calls a timeout is that of its own waiting: the write may be
-/// on its way through Raft all the same.
-fn raw_write_error(text: String) -> Result<(), Error> {
-    let in_doubt = text.to_ascii_lowercase().contains("timeout");
-    raw_error(text).map_err(|error| error.in_doubt(in_doubt))
-}
-
-pub(crate) fn raw_put(response: Response) -> Result<(), Error> {
-    raw_write_error(expect!(response, RawPut).error)
-}
-
-pub(crate) fn raw_delete(response: Response) -> Result<(), Error> {
-    raw_write_error(expect!(response, RawDelete).error)
-}
-
-pub(crate) fn raw_batch_put(response: Response) -> Result<(), Error> {
-    raw_write_error(expect!(response, RawBatchPut).error)
-}
-
-pub(crate) fn raw_batch_delete(response: Response) -> Result<(), Error> {
-    raw_write_error(expect!(response, RawBatchDelete).error)
-}
-
-pub(crate) fn raw_delete_range(response: Response) -> Result<(), Error> {
-    raw_write_error(expect!(response, RawDeleteRange).error)
-}
-
-/// Seconds, 0 for ever; `None` if there is no such key.
-pub(crate) fn raw_get_key_ttl(response: Response) -> Result<Option<u64>, Error> {
-    let message = expect!(response, RawGetKeyTtl);
-    raw_error(message.error)?;
-    Ok(if message.not_found { None } else { Some(message.ttl) })
-}
-
-/// The value before, and whether it was replaced. An empty value is a value here, too (raw.md §5).
-pub(crate) fn raw_compare_and_swap(response: Response) -> Result<(Option<Value>, bool), Error> {
-    let message = expect!(response, RawCompareAndSwap);
-    raw_write_error(message.error)?;
-    let previous = if message.previous_not_exist { None } else { Some(message.previous_value) };
-    Ok((previous, message.succeed))
-}
-
-pub(crate) fn raw_checksum(response: Response) -> Result<RawChecksum, Error> {
-    let message = expect!(response, RawChecksum);
-    raw_error(message.error)?;
-    Ok(RawChecksum {
-        crc64_xor: message.checksum,
-        total_kvs: message.total_kvs,
-        total_bytes: message.total_bytes,
-    })
-}
-
-pub(crate) fn raw_coprocessor(response: Response) -> Result<Value, Error> {
-    let message = expect!(response, RawCoprocessor);
-    raw_write_error(message.error)?;
-    Ok(message.data)
-}
-
-/// The pairs that exist.
-pub(crate) fn raw_batch_get(response: Response) -> Result<Vec<KvPair>, Error> {
-    raw_pairs(expect!(response, RawBatchGet).pairs)
-}
-
-pub(crate) fn raw_scan(response: Response) -> Result<Vec<KvPair>, Error> {
-    raw_pairs(expect!(response, RawScan).kvs)
-}
-
-/// A store that refuses such a request says so in one pair without key. Not to look would read as
-/// «there is nothing» (raw.md §3).
-fn raw_pairs(pairs: Vec<kvrpcpb::KvPair>) -> Result<Vec<KvPair>, Error> {
-    let one = |pair: kvrpcpb::KvPair| match pair.error {
-        None => Ok(KvPair { key: pair.key, value: pair.value }),
-        Some(error) => Err(KeyError::from_proto(*error).into_error()),
-    };
-    pairs.into_iter().map(one).collect()
-}
+pub(super) use message_of;
 
 // ---- snapshot ------------------------------------------------------------------------------
 
@@ -257,7 +171,7 @@ fn only_locks(error: kvrpcpb::KeyError) -> Result<Vec<Lock>, Error> {
 /// A transaction cannot write an empty value, so an empty one means that there is none; `not_found`
 /// is not consulted (wire.md §3.4).
 pub(crate) fn get(response: Response) -> Result<GetReply, Error> {
-    let message = expect!(response, Get);
+    let message = message_of!(response, Get);
     if let Some(error) = message.error {
         return Ok(GetReply::Locked(only_locks(*error)?));
     }
@@ -266,7 +180,7 @@ pub(crate) fn get(response: Response) -> Result<GetReply, Error> {
 }
 
 pub(crate) fn batch_get(response: Response) -> Result<PairsReply, Error> {
-    let message = expect!(response, BatchGet);
+    let message = message_of!(response, BatchGet);
     let mut reply = pairs(message.pairs, message.error)?;
     reply.pairs.retain(|pair| !pair.value.is_empty());
     Ok(reply)
@@ -274,7 +188,7 @@ pub(crate) fn batch_get(response: Response) -> Result<PairsReply, Error> {
 
 /// Empty values stay: a scan for keys only has no others.
 pub(crate) fn scan(response: Response) -> Result<PairsReply, Error> {
-    let message = expect!(response, Scan);
+    let message = message_of!(response, Scan);
     pairs(message.pairs, message.error)
 }
 
@@ -303,7 +217,7 @@ fn pairs(
 /// transactions.md §8.3: the first error that is not a lock ends the transaction, wherever it
 /// stands; locks are collected.
 pub(crate) fn prewrite(response: Response) -> Result<PrewriteReply, Error> {
-    let message = expect!(response, Prewrite);
+    let message = message_of!(response, Prewrite);
     if message.errors.is_empty() {
         return Ok(PrewriteReply::Landed {
             min_commit_ts: Timestamp::from_version(message.min_commit_ts),
@@ -323,7 +237,7 @@ pub(crate) fn prewrite(response: Response) -> Result<PrewriteReply, Error> {
 /// transactions.md §9. A key error is an answer, and so ends all doubt about earlier attempts; an
 /// `Err` is none, and leaves it.
 pub(crate) fn commit(response: Response) -> Result<CommitReply, Error> {
-    let message = expect!(response, Commit);
+    let message = message_of!(response, Commit);
     let Some(error) = message.error else {
         let commit_ts = Timestamp::from_version(message.commit_version);
         return Ok(CommitReply::Done { commit_ts });
@@ -342,11 +256,11 @@ pub(crate) fn commit(response: Response) -> Result<CommitReply, Error> {
 
 /// Refused if the transaction is committed (§20.4).
 pub(crate) fn batch_rollback(response: Response) -> Result<(), Error> {
-    done(expect!(response, BatchRollback).error)
+    done(message_of!(response, BatchRollback).error)
 }
 
 pub(crate) fn resolve_lock(response: Response) -> Result<(), Error> {
-    done(expect!(response, ResolveLock).error)
+    done(message_of!(response, ResolveLock).error)
 }
 
 fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
@@ -359,7 +273,7 @@ fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
 /// transactions.md §2.2 and §20.1.
 pub(crate) fn check_txn_status(response: Response) -> Result<TxnStatus, Error> {
     use kvrpcpb::Action;
-    let message = expect!(response, CheckTxnStatus);
+    let message = message_of!(response, CheckTxnStatus);
     if let Some(error) = message.error {
         return match KeyError::from_proto(*error) {
             KeyError::TxnNotFound { .. } => Ok(TxnStatus::NotFound),
@@ -397,8 +311,27 @@ pub(crate) fn check_txn_status(response: Response) -> Result<TxnStatus, Error> {
     }
 }
 
+/// Parts of answers, for tests.
+#[cfg(test)]
+pub(crate) mod samples {
+    use anatase_proto::kvrpcpb;
+
+    pub(crate) fn abort() -> kvrpcpb::KeyError {
+        kvrpcpb::KeyError { abort: "no".into(), ..Default::default() }
+    }
+
+    pub(crate) fn pair(key: &'static str, value: &'static str) -> kvrpcpb::KvPair {
+        kvrpcpb::KvPair { key: key.into(), value: value.into(), ..Default::default() }
+    }
+
+    pub(crate) fn broken(error: kvrpcpb::KeyError) -> kvrpcpb::KvPair {
+        kvrpcpb::KvPair { error: Some(Box::new(error)), ..Default::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::samples::{abort, broken, pair};
     use super::*;
 
     fn ts(version: u64) -> Timestamp {
@@ -410,133 +343,12 @@ mod tests {
         kvrpcpb::KeyError { locked: Some(Box::new(info)), ..Default::default() }
     }
 
-    fn abort() -> kvrpcpb::KeyError {
-        kvrpcpb::KeyError { abort: "no".into(), ..Default::default() }
-    }
-
-    fn pair(key: &'static str, value: &'static str) -> kvrpcpb::KvPair {
-        kvrpcpb::KvPair { key: key.into(), value: value.into(), ..Default::default() }
-    }
-
-    fn broken(error: kvrpcpb::KeyError) -> kvrpcpb::KvPair {
-        kvrpcpb::KvPair { error: Some(Box::new(error)), ..Default::default() }
-    }
-
     fn starts(locks: &[Lock]) -> Vec<u64> {
         locks.iter().map(|lock| lock.start_ts.version()).collect()
     }
 
     fn keys(pairs: &[KvPair]) -> Vec<&[u8]> {
         pairs.iter().map(|pair| &pair.key[..]).collect()
-    }
-
-    /// raw.md §3: absent and empty are two things.
-    #[test]
-    fn a_raw_get_tells_absent_from_empty() {
-        let message = kvrpcpb::RawGetResponse::default;
-        let rows = [
-            (kvrpcpb::RawGetResponse { not_found: true, ..message() }, Ok(None)),
-            (message(), Ok(Some(Value::new()))),
-            (kvrpcpb::RawGetResponse { value: "v".into(), ..message() }, Ok(Some("v".into()))),
-            (
-                kvrpcpb::RawGetResponse { error: "bad cf".into(), not_found: true, ..message() },
-                Err(Error::new(ErrorKind::Refused, "bad cf")),
-            ),
-        ];
-        for (message, expected) in rows {
-            assert_eq!(raw_get(Response::RawGet(message)), expected);
-        }
-    }
-
-    /// raw.md §3: «server strings in `error` become plain errors with that text».
-    #[test]
-    fn a_raw_write_is_done_or_refused_in_the_servers_words() {
-        type Parse = fn(Response) -> Result<(), Error>;
-        type Answer = fn(String) -> Response;
-        let rows: [(Parse, Answer); 4] = [
-            (raw_put, |error| {
-                Response::RawPut(kvrpcpb::RawPutResponse { error, ..Default::default() })
-            }),
-            (raw_delete, |error| {
-                Response::RawDelete(kvrpcpb::RawDeleteResponse { error, ..Default::default() })
-            }),
-            (raw_batch_put, |error| {
-                Response::RawBatchPut(kvrpcpb::RawBatchPutResponse { error, ..Default::default() })
-            }),
-            (raw_batch_delete, |error| {
-                let message = kvrpcpb::RawBatchDeleteResponse { error, ..Default::default() };
-                Response::RawBatchDelete(message)
-            }),
-        ];
-        for (parse, response) in rows {
-            assert_eq!(parse(response(String::new())), Ok(()));
-            let refused = Error::new(ErrorKind::Refused, "ttl is not enabled");
-            assert_eq!(parse(response("ttl is not enabled".into())), Err(refused));
-        }
-    }
-
-    /// A store's own timeout says nothing about what became of a write.
-    #[test]
-    fn a_raw_write_that_timed_out_in_the_store_is_in_doubt() {
-        for (text, doubt) in [("Timeout after 5s", true), ("invalid cf name: x", false)] {
-            let error: String = text.into();
-            let put = kvrpcpb::RawPutResponse { error: error.clone(), ..Default::default() };
-            let swap = kvrpcpb::RawCasResponse { error: error.clone(), ..Default::default() };
-            let get = kvrpcpb::RawGetResponse { error, ..Default::default() };
-            let told = [
-                (raw_put(Response::RawPut(put)).unwrap_err(), doubt),
-                (raw_compare_and_swap(Response::RawCompareAndSwap(swap)).unwrap_err(), doubt),
-                (raw_get(Response::RawGet(get)).unwrap_err(), false),
-            ];
-            for (error, doubt) in told {
-                assert_eq!((error.kind(), error.is_undetermined()), (&ErrorKind::Refused, doubt));
-            }
-        }
-    }
-
-    /// raw.md §3, §5: absent, for ever, and a while; absent, empty and something.
-    #[test]
-    fn a_ttl_and_a_previous_value_tell_absent_from_empty() {
-        let ttl = |not_found, ttl| {
-            let message = kvrpcpb::RawGetKeyTtlResponse { not_found, ttl, ..Default::default() };
-            raw_get_key_ttl(Response::RawGetKeyTtl(message))
-        };
-        assert_eq!(ttl(true, 0), Ok(None));
-        assert_eq!(ttl(false, 0), Ok(Some(0)));
-        assert_eq!(ttl(false, 7), Ok(Some(7)));
-        let swap = |previous_not_exist, value: &'static str, succeed| {
-            let message = kvrpcpb::RawCasResponse {
-                previous_not_exist,
-                previous_value: value.into(),
-                succeed,
-                ..Default::default()
-            };
-            raw_compare_and_swap(Response::RawCompareAndSwap(message))
-        };
-        assert_eq!(swap(true, "", true), Ok((None, true)));
-        assert_eq!(swap(false, "", false), Ok((Some(Value::new()), false)));
-        assert_eq!(swap(false, "v", true), Ok((Some("v".into()), true)));
-    }
-
-    /// raw.md §3: «a careful client should turn pair errors into an error».
-    #[test]
-    fn one_refused_pair_refuses_a_raw_read() {
-        for (pairs, expected) in [
-            (vec![pair("a", "1"), pair("b", "")], Ok(2)),
-            (vec![pair("a", "1"), broken(abort())], Err(ErrorKind::Refused)),
-            (vec![broken(kvrpcpb::KeyError::default())], Err(ErrorKind::Protocol)),
-        ] {
-            let got = Response::RawBatchGet(kvrpcpb::RawBatchGetResponse {
-                pairs: pairs.clone(),
-                ..Default::default()
-            });
-            let scanned =
-                Response::RawScan(kvrpcpb::RawScanResponse { kvs: pairs, ..Default::default() });
-            for result in [raw_batch_get(got), raw_scan(scanned)] {
-                let result = result.map(|pairs| pairs.len()).map_err(|e| e.kind().clone());
-                assert_eq!(result, expected);
-            }
-        }
     }
 
     /// wire.md §3.4: «not_found not consulted: an empty value means absent».
