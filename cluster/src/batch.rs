@@ -11,9 +11,9 @@ use std::time::Duration;
 use anatase_proto::{
     coprocessor::Response as CoprocessorResponse,
     kvrpcpb::{
-        BufferBatchGetResponse, CheckSecondaryLocksResponse, FlashbackToVersionResponse,
-        FlushResponse, GcResponse, ImportResponse, KeyError as WireKeyError,
-        PessimisticLockResponse, PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
+        BufferBatchGetResponse, FlashbackToVersionResponse, FlushResponse, GcResponse,
+        ImportResponse, KeyError as WireKeyError, PessimisticLockResponse,
+        PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
     },
     prost::Message,
     tikvpb::{
@@ -108,6 +108,7 @@ commands! {
     served RawBatchScan;
     served RawCoprocessor;
     served CheckTxnStatus;
+    served CheckSecondaryLocks;
     served TxnHeartBeat;
     served GetHealthFeedback;
     served BroadcastTxnStatus;
@@ -116,7 +117,6 @@ commands! {
     refused Coprocessor CoprocessorResponse, other_error = text => text;
     refused PessimisticLock PessimisticLockResponse, errors = text => aborts(text);
     refused PessimisticRollback PessimisticRollbackResponse, errors = text => aborts(text);
-    refused CheckSecondaryLocks CheckSecondaryLocksResponse, error = text => abort(text);
     refused FlashbackToVersion FlashbackToVersionResponse, error = text => text;
     refused PrepareFlashbackToVersion PrepareFlashbackToVersionResponse, error = text => text;
     refused Flush FlushResponse, errors = text => aborts(text);

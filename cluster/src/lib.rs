@@ -43,13 +43,11 @@
 //! | timestamps | [`Cluster::timestamps`] |
 //! | time | [`Cluster::set_now_ms`], [`Cluster::advance`] |
 //! | splits, merges, leaders, peers, stores, PD members | methods of [`Cluster`] |
-//! | faults | [`Cluster::faults`] |
-//! | a look inside | [`Cluster::locks`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::regions`], [`Cluster::calls`] |
+//! | faults | [`Cluster::faults`]; what happens to a cluster right before a call: [`Event`] |
+//! | async commit | [`Cluster::raise_max_ts`], [`Cluster::hold_max_ts`], [`Cluster::expire`], [`CommitWay`] |
+//! | a look inside | [`Cluster::locks`], [`Cluster::locks_of`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::regions`], [`Cluster::calls`] |
 //!
 //! # What is not modelled
-//!
-//! Answered as a server may answer that does not do it: async commit and one-phase commit. Their
-//! prewrites succeed as plain two-phase ones, with the zeros that make a client fall back.
 //!
 //! Answered with `UNIMPLEMENTED`, and inside `BatchCommands` with an error that says so: pessimistic
 //! and shared locks, pipelined flushes, flashback, the coprocessor, lock observers, resource
@@ -72,7 +70,9 @@ mod call;
 mod cluster;
 pub mod codec;
 mod config;
+mod event;
 mod faults;
+mod max_ts;
 mod mvcc;
 mod pd;
 mod raw;
@@ -91,7 +91,8 @@ pub use batch::{BatchAnswer, BatchMessage};
 pub use call::StoreCall;
 pub use cluster::Cluster;
 pub use config::{Api, ClusterConfig};
-pub use faults::{Fault, Faults, On, PdFault, RegionFault, Rule, RuleId};
+pub use event::Event;
+pub use faults::{CommitWay, Fault, Faults, On, PdFault, RegionFault, Rule, RuleId};
 pub use mvcc::{
     LockKind, WriteKind,
     inspect::{LockView, WriteView},
