@@ -197,7 +197,8 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use anatase_proto::kvrpcpb::{
-        GetHealthFeedbackRequest, PessimisticLockRequest, RawGetRequest, RawPutRequest,
+        CheckSecondaryLocksRequest, GetHealthFeedbackRequest, PessimisticLockRequest,
+        RawGetRequest, RawPutRequest,
     };
     use anatase_proto::tikvpb::BatchCommandsEmptyRequest;
 
@@ -287,6 +288,21 @@ mod tests {
         };
         assert!(response.errors[0].abort.contains("not modelled"));
         assert_eq!(answer.end, None);
+    }
+
+    #[test]
+    fn secondary_locks_are_checked_in_a_stream_too() {
+        let mut cluster = small();
+        let region = cluster.region_of(b"k").unwrap().id;
+        let request = CheckSecondaryLocksRequest {
+            context: Some(Box::new(cluster.context_for(region))),
+            keys: vec![key("k")],
+            start_version: 10,
+        };
+        let answer = send(&mut cluster, vec![(1, Some(Asked::CheckSecondaryLocks(request)))]);
+        let answered = &answer.messages[0].response.responses[0].cmd;
+        assert_eq!(*answered, Some(Answered::CheckSecondaryLocks(Default::default())));
+        assert_eq!(cluster.writes("k").len(), 1, "rolled back");
     }
 
     #[test]

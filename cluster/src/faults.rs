@@ -563,4 +563,22 @@ mod tests {
         assert_eq!(faults.strike(&tso), Some(fault.into()));
         assert!(matches!(faults.strike(&get(1)), Some(Fault::Region(_))));
     }
+
+    #[test]
+    fn a_way_to_commit_is_refused_to_who_asks_for_it_beside_other_faults() {
+        let mut faults = Faults::default();
+        let prewrite = Call { rpc: Rpc::KvPrewrite, store: Some(1), member: None, region: Some(7) };
+        faults.next(On::any().after(1), Fault::FallBack(CommitWay::Async));
+        faults.next(On::any().store(2), Fault::FallBack(CommitWay::OnePhase));
+        faults.next(On::any(), Fault::Delay(Duration::ZERO));
+        assert!(!faults.strike_way(&prewrite, false, true), "another way, another store");
+        assert!(!faults.strike_way(&prewrite, true, true), "the first passes");
+        assert_eq!(faults.strike(&prewrite), Some(Fault::Delay(Duration::ZERO)));
+        assert_eq!(faults.strike(&prewrite), None);
+        assert!(faults.strike_way(&prewrite, true, false));
+        assert!(!faults.strike_way(&prewrite, true, false), "used up");
+        let elsewhere = Call { store: Some(2), ..prewrite };
+        assert!(faults.strike_way(&elsewhere, true, true));
+        assert!(faults.rules().is_empty());
+    }
 }
