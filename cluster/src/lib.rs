@@ -54,7 +54,11 @@
 //! groups, GC barriers, watches. API V2 is refused by stores, though PD knows the default keyspace.
 //!
 //! Not there at all: replication (there is one copy of the data, and replicas never lag), raft
-//! logs, execution details in responses, buckets.
+//! logs, execution details in responses, buckets, the locks that a leader has in memory while it
+//! writes what it has computed a commit timestamp for (a call is executed in one piece).
+//!
+//! As on TiKV, a read below the safe point is not refused and may miss what was collected: it is for
+//! clients to compare.
 //!
 //! Rules are cited by the sheets they are collected in, as `transactions.md §20.1`: what was read
 //! from the sources of TiKV, PD and client-go.

@@ -2,8 +2,8 @@
 //! what becomes of the locks: §20.1, §20.4; cases.md ASY-04, ASY-09, ASY-14, OPC-01, OPC-02.
 
 use anatase_proto::kvrpcpb::{
-    Action, CommitRequest, CommitRole, GetRequest, Op, PrewriteResponse, ScanLockRequest,
-    TxnHeartBeatRequest, write_conflict::Reason,
+    Action, BatchGetRequest, CommitRequest, CommitRole, Context, GetRequest, IsolationLevel, Op,
+    PrewriteResponse, ScanLockRequest, ScanRequest, TxnHeartBeatRequest, write_conflict::Reason,
 };
 
 use crate::{
@@ -113,7 +113,26 @@ fn every_read_raises_max_ts_but_one_of_the_latest_and_a_stale_one() {
     };
     assert_eq!(cluster.call(2, request).result.unwrap().region_error, None);
     assert_eq!(max_ts(&cluster), now - 3);
+    // Every kind of read does.
+    let mut cluster = small();
+    let max_ts = |cluster: &Cluster| cluster.store(1).unwrap().max_ts;
+    cluster.ask("k", |context| ScanRequest { context, version: 5, ..Default::default() });
+    assert_eq!(max_ts(&cluster), 5);
+    cluster.ask("k", |context| BatchGetRequest { context, version: 6, ..Default::default() });
+    assert_eq!(max_ts(&cluster), 6);
+    cluster.ask("k", |context| ScanLockRequest { context, max_version: 7, ..Default::default() });
+    assert_eq!(max_ts(&cluster), 7);
+    let rc = IsolationLevel::Rc as i32;
+    assert_eq!(cluster.read_with("k", 8, |context| context.isolation_level = rc), Ok(None));
+    assert_eq!(max_ts(&cluster), 8);
+    let (start, stale) = (9, |context: &mut Context| context.stale_read = true);
+    cluster.ask("k", |mut context| {
+        stale(context.as_mut().unwrap());
+        GetRequest { context, key: key("k"), version: start, need_commit_ts: false }
+    });
+    assert_eq!(max_ts(&cluster), 8, "a stale read does not");
     // "Insert/CheckNotExists update max_ts to start_ts"
+    let now = 100;
     for (op, start_ts) in [(Op::Insert, now - 2), (Op::CheckNotExists, now - 1), (Op::Put, now)] {
         let name = format!("{op:?}");
         assert_eq!(cluster.prewrite(start_ts, &[(op, &name, "v")]), []);
