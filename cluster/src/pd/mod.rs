@@ -228,7 +228,7 @@ impl Cluster {
         let mut refuse = None;
         let mut lost = None;
         match self.faults.strike(&call) {
-            None | Some(Fault::Region(_) | Fault::FallBack(_)) => {}
+            None | Some(Fault::Region(_) | Fault::FallBack(_) | Fault::DoNotWait) => {}
             Some(Fault::Before(event)) => self.happen(event),
             Some(Fault::Delay(delay)) => answer.delay = delay,
             Some(Fault::Status(status)) => return Answer::now(Err(status.into())),
