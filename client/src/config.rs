@@ -47,6 +47,8 @@ pub struct Config {
     pub(crate) pd_breaker_percent: u32,
     pub(crate) max_operations: usize,
     pub(crate) scan_page_size: u32,
+    pub(crate) snapshot_cache_size: usize,
+    pub(crate) check_visibility: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
@@ -67,6 +69,8 @@ impl Default for Config {
             pd_breaker_percent: 0,
             max_operations: 1 << 20,
             scan_page_size: 256,
+            snapshot_cache_size: 16 << 20,
+            check_visibility: true,
             seed: None,
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
@@ -172,6 +176,25 @@ impl Config {
         self
     }
 
+    /// How many bytes of keys and values a snapshot, or a transaction, keeps of what it has read by
+    /// key, so that it need not be asked for again. What was read first is forgotten first. 16 MiB by
+    /// default; 0 keeps nothing. (In client-go it is 10 GiB, and not to be set.)
+    #[must_use]
+    pub fn with_snapshot_cache_size(mut self, bytes: usize) -> Self {
+        self.snapshot_cache_size = bytes;
+        self
+    }
+
+    /// Whether a read fails with [`ErrorKind::TxnAbortedByGc`](crate::ErrorKind::TxnAbortedByGc) if
+    /// the cluster's garbage collection may have removed what it should have seen. On by default, as in
+    /// client-go: PD is asked for the safe point every 10 s while snapshots are read, and where it
+    /// cannot be asked for 90 s reads wait for it. Without the check such a read gives wrong results.
+    #[must_use]
+    pub fn with_visibility_check(mut self, enable: bool) -> Self {
+        self.check_visibility = enable;
+        self
+    }
+
     /// How long opening a connection may take, up to the server's first word. 5 s by default.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
@@ -266,6 +289,7 @@ impl Config {
         config.tso_concurrency = self.tso_concurrency;
         config.low_resolution_interval = self.low_resolution_interval;
         config.validate_read_timestamp = self.validate_read_timestamp;
+        config.check_visibility = self.check_visibility;
         config.pd_breaker.error_percent = self.pd_breaker_percent;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
         config

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use anatase_core::txn::ReadOptions;
 use anatase_core::{
     KeyRange, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp, next_key,
 };
@@ -30,14 +31,17 @@ use crate::raw::MAX_RAW_SCAN_LIMIT;
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Raw { cf: ColumnFamily },
-    Snapshot { at: Timestamp },
+    Snapshot { at: Timestamp, options: Option<Arc<ReadOptions>> },
 }
 
 impl Source {
     fn page(&self, spec: ScanSpec) -> Operation {
         match self {
             Self::Raw { cf } => Operation::Raw { op: RawOperation::Scan(spec), cf: cf.clone() },
-            Self::Snapshot { at } => Operation::Read { op: ReadOperation::Scan(spec), at: *at },
+            Self::Snapshot { at, options } => {
+                let op = ReadOperation::Scan(spec);
+                Operation::Read { op, at: *at, options: options.clone() }
+            }
         }
     }
 }

@@ -80,6 +80,10 @@ pub struct Config {
     /// asked if the timestamp is not known here. (In client-go this is off unless an application
     /// turns it on; here it is on, because such a read breaks the promises of async commit.)
     pub validate_read_timestamp: bool,
+    /// A read of a snapshot fails if the cluster's garbage collection may have removed what it should
+    /// have seen: PD is asked for the safe point every 10 s while snapshots are read, and reads wait for
+    /// it where it was not told for 90 s. Off only where nothing is ever collected.
+    pub check_visibility: bool,
     /// A leader of PD that cannot be reached is asked through a follower (off in client-go, too).
     pub enable_forwarding: bool,
     /// Followers of PD are asked about regions, too (off in client-go, too).
@@ -130,6 +134,7 @@ impl Config {
             tso_concurrency: 1,
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
+            check_visibility: true,
             enable_forwarding: false,
             enable_follower_handle: false,
             pd_breaker: BreakerConfig::default(),
@@ -178,6 +183,7 @@ mod tests {
             tso_concurrency,
             low_resolution_interval,
             validate_read_timestamp,
+            check_visibility,
             enable_forwarding,
             enable_follower_handle,
             pd_breaker,
@@ -232,6 +238,7 @@ mod tests {
         let switches = [
             ("control-plane.md §5.6, StoreLimit is 0", max_store_requests.is_some(), false),
             ("control-plane.md §12.4; on here, see the field", validate_read_timestamp, true),
+            ("transactions.md §17.7, CheckVisibility", check_visibility, true),
             ("control-plane.md §14.1, forwarding", enable_forwarding, false),
             ("control-plane.md §14.2, follower handle", enable_follower_handle, false),
         ];

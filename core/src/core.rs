@@ -10,13 +10,14 @@ use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::id::{CommandId, OpId};
 use crate::keyspace::Tenancy;
-use crate::op::{Op, Step, Stop};
+use crate::op::{Op, Passes, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
 use crate::region::{RegionCache, RegionFacts};
 use crate::resolve::Resolver;
+use crate::safe_point::SafePoint;
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
@@ -56,6 +57,8 @@ impl Core {
             tenancy: Tenancy::new(&config.api),
             pd: Pd::new(&config),
             oracle: Oracle::new(config.low_resolution_interval, now),
+            safe_point: SafePoint::default(),
+            passes: Passes::default(),
             regions: RegionCache::new(config.region_ttl),
             config,
             seed,

@@ -96,6 +96,9 @@ pub enum ErrorKind {
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
     TxnRetryable,
+    /// The snapshot is older than the cluster's safe point: versions that it should see may have been
+    /// removed by garbage collection. Reading it again cannot help; a new transaction can.
+    TxnAbortedByGc,
 }
 
 /// Why a keyspace cannot be used.

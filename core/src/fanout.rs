@@ -301,6 +301,7 @@ impl<J: Job> Fanout<J> {
             | Wake::Resolved(_)
             | Wake::PdReady
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pd(_) => Progress::Nothing,
         }
     }

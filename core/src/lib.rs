@@ -51,6 +51,7 @@ mod pd_stories;
 mod region;
 mod region_call;
 mod resolve;
+mod safe_point;
 mod shared;
 mod slab;
 mod stats;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::id::RegionVersion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
+use crate::txn::ReadOptions;
 
 /// A key as the application knows it: without any prefix or encoding.
 pub type Key = Bytes;
@@ -163,7 +164,11 @@ pub enum Operation {
         /// What to read.
         op: ReadOperation,
         /// As of when: every transaction committed at or before it is seen, no other is.
+        /// [`Timestamp::MAX`] reads what is committed when the request arrives, without a timestamp;
+        /// that is no snapshot, and two such reads may differ.
         at: Timestamp,
+        /// How, if not as usual.
+        options: Option<Arc<ReadOptions>>,
     },
     /// Commit a transaction. Answered by [`Reply::Commit`]; an `Err` means that nothing was sent.
     Commit(Box<CommitPlan>),
@@ -178,6 +183,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// A read as usual.
+    pub fn read(op: ReadOperation, at: Timestamp) -> Self {
+        Self::Read { op, at, options: None }
+    }
+
     /// Whether it has to do with time alone, and with no key.
     pub(crate) fn is_about_time(&self) -> bool {
         match self {

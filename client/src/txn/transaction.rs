@@ -50,6 +50,10 @@ impl Transaction {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn snapshot_ref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
     }

@@ -15,11 +15,11 @@ use anatase_proto::pdpb;
 use anatase_proto::rpc::Rpc;
 
 use crate::error::{Error, ErrorKind};
+use crate::op::read_view::ReadView;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Operation, ReadOperation, Reply};
 use crate::oracle::{LowResolution, ReadTs};
 use crate::shared::{Cx, Wake};
-use crate::timestamp::Timestamp;
 use crate::wire::reply;
 
 /// Waiting for a timestamp, or for PD's word.
@@ -147,38 +147,39 @@ fn stale(previous: Duration, cx: &mut Cx<'_>) -> Option<Step> {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Checking {
     op: ReadOperation,
-    at: Timestamp,
+    view: ReadView,
 }
 
 impl Checking {
-    pub(crate) fn start(op: ReadOperation, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn start(op: ReadOperation, view: ReadView, cx: &mut Cx<'_>) -> Step {
         if !cx.shared.config.validate_read_timestamp {
-            return super::start_read(op, at, cx);
+            return super::start_read(op, view, cx);
         }
+        let at = view.at;
         match cx.shared.oracle.check_read(at) {
-            ReadTs::Fine => super::start_read(op, at, cx),
+            ReadTs::Fine => super::start_read(op, view, cx),
             ReadTs::Impossible => {
                 let text = format!("{at} is no timestamp of PD's");
                 Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)))
             }
             ReadTs::Unknown => {
                 cx.timestamp(0);
-                Step::Next(Op::Checking(Box::new(Self { op, at })))
+                Step::Next(Op::Checking(Box::new(Self { op, view })))
             }
         }
     }
 
     pub(crate) fn wake(self, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match wake {
-            Wake::Timestamp(Ok(current)) if self.at > current => {
+            Wake::Timestamp(Ok(current)) if self.view.at > current => {
                 let text = format!(
                     "the snapshot's timestamp {} is ahead of PD's, which is at {current}",
-                    self.at
+                    self.view.at
                 );
-                let kind = ErrorKind::FutureTimestamp { read: self.at, current };
+                let kind = ErrorKind::FutureTimestamp { read: self.view.at, current };
                 Step::Done(Err(Error::new(kind, text)))
             }
-            Wake::Timestamp(Ok(_)) => super::start_read(self.op, self.at, cx),
+            Wake::Timestamp(Ok(_)) => super::start_read(self.op, self.view, cx),
             Wake::Timestamp(Err(error)) => Step::Done(Err(error)),
             Wake::Call(_)
             | Wake::Located(_)
@@ -186,6 +187,7 @@ impl Checking {
             | Wake::PdReady
             | Wake::Pd(_)
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pause => Step::Next(Op::Checking(Box::new(self))),
         }
     }

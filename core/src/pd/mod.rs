@@ -74,6 +74,8 @@ pub(crate) enum PdPurpose {
     Store(StoreId),
     /// The keyspace of all keys.
     Keyspace,
+    /// The safe point.
+    SafePoint,
     /// On behalf of an operation, which takes the answer apart itself.
     Owner(Owner, Tag),
 }

@@ -215,7 +215,9 @@ impl Shared {
                     let unknown = failure.reason().status == Some(GrpcStatus::UNIMPLEMENTED);
                     // Who asks knows what to do without the answer.
                     let kind = match self.pd.tasks.get(handle).map(|task| &task.purpose) {
-                        Some(PdPurpose::Owner(..)) if unknown => ErrorKind::Unsupported,
+                        Some(PdPurpose::Owner(..) | PdPurpose::SafePoint) if unknown => {
+                            ErrorKind::Unsupported
+                        }
                         Some(_) | None => ErrorKind::PdRefused,
                     };
                     let error = Error::new(kind, failure.reason().to_string());
@@ -313,6 +315,10 @@ impl Shared {
                         self.on_keyspace(keyspace);
                     }
                 }
+            }
+            PdPurpose::SafePoint => {
+                self.pd.tasks.remove(handle);
+                self.on_safe_point(answer);
             }
             PdPurpose::Owner(owner, tag) => {
                 self.pd.tasks.remove(handle);

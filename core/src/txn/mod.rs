@@ -7,5 +7,9 @@
 mod buffer;
 #[cfg(test)]
 mod model;
+mod read_options;
+mod snapshot_cache;
 
 pub use buffer::{Buffer, BufferLimits, Overlay};
+pub use read_options::{IsolationLevel, Priority, ReadOptions};
+pub use snapshot_cache::SnapshotCache;

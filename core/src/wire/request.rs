@@ -10,6 +10,7 @@ use prost::Message;
 use prost::encoding;
 
 use crate::id::{Peer, PeerRole, RegionVersion};
+use crate::txn::{IsolationLevel, Priority};
 
 /// A request as it goes to the wire.
 ///
@@ -83,10 +84,24 @@ pub struct ContextExtra {
     /// Start timestamps of transactions whose locks the read must read through: they are committed
     /// at or before the read's timestamp.
     pub committed_locks: Vec<u64>,
+    /// What a read sees of transactions that are not committed.
+    pub isolation: IsolationLevel,
+    /// How urgent the request is.
+    pub priority: Priority,
+    /// The store should not fill its block cache with what it reads.
+    pub not_fill_cache: bool,
+    /// Which requests belong together; 0 for none.
+    pub task_id: u64,
+    /// What the request is counted under.
+    pub resource_group_tag: Bytes,
+    /// The resource group; empty for none.
+    pub resource_group_name: Arc<str>,
+    /// Who asks; empty for nobody in particular.
+    pub request_source: Arc<str>,
 }
 
 /// The keyspace id that means «no keyspace» (API V1).
-const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
+pub(crate) const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
 
 impl Context {
     /// As the message on the wire.
@@ -96,7 +111,7 @@ impl Context {
             None => (kvrpcpb::ApiVersion::V1, NULL_KEYSPACE, String::new()),
             Some(Keyspace { id, name }) => (kvrpcpb::ApiVersion::V2, *id, name.as_ref().to_owned()),
         };
-        kvrpcpb::Context {
+        let mut proto = kvrpcpb::Context {
             region_id: self.region.id,
             region_epoch: Some(metapb::RegionEpoch {
                 conf_ver: self.region.conf_ver,
@@ -109,17 +124,41 @@ impl Context {
             api_version: api_version.into(),
             keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(keyspace_id)),
             keyspace_name,
-            resolved_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.resolved_locks.clone())
-                .unwrap_or_default(),
-            committed_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.committed_locks.clone())
-                .unwrap_or_default(),
             ..Default::default()
+        };
+        if let Some(extra) = &self.extra {
+            extra.add_to(&mut proto);
+        }
+        proto
+    }
+}
+
+impl ContextExtra {
+    fn add_to(&self, proto: &mut kvrpcpb::Context) {
+        proto.resolved_locks.clone_from(&self.resolved_locks);
+        proto.committed_locks.clone_from(&self.committed_locks);
+        proto.isolation_level = match self.isolation {
+            IsolationLevel::Si => kvrpcpb::IsolationLevel::Si,
+            IsolationLevel::Rc => kvrpcpb::IsolationLevel::Rc,
+            IsolationLevel::RcCheckTs => kvrpcpb::IsolationLevel::RcCheckTs,
+        }
+        .into();
+        proto.priority = match self.priority {
+            Priority::Low => kvrpcpb::CommandPri::Low,
+            Priority::Normal => kvrpcpb::CommandPri::Normal,
+            Priority::High => kvrpcpb::CommandPri::High,
+        }
+        .into();
+        proto.not_fill_cache = self.not_fill_cache;
+        proto.task_id = self.task_id;
+        proto.resource_group_tag = self.resource_group_tag.clone();
+        proto.request_source = self.request_source.as_ref().to_owned();
+        if !self.resource_group_name.is_empty() {
+            let group = kvrpcpb::ResourceControlContext {
+                resource_group_name: self.resource_group_name.as_ref().to_owned(),
+                ..Default::default()
+            };
+            proto.resource_control_context = Some(Box::new(group));
         }
     }
 }
