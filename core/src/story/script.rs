@@ -266,7 +266,7 @@ fn mutation(word: &str) -> Mutation {
         };
         (key, MutationOp::Put(value))
     };
-    Mutation { key: bytes(key), op }
+    Mutation::new(bytes(key), op)
 }
 
 fn operation(word: &str, words: &[&str]) -> Operation {
@@ -324,11 +324,10 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan {
-            start_ts: timestamp(words[0]),
-            mutations: words[1..].iter().map(|word| mutation(word)).collect(),
-            open_for: Duration::ZERO,
-        })),
+        "commit" => Operation::Commit(Box::new(CommitPlan::new(
+            timestamp(words[0]),
+            words[1..].iter().map(|word| mutation(word)).collect(),
+        ))),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
