@@ -72,13 +72,15 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem, Reason, WriteConflict,
+    AssertionFailure, ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem,
+    Reason, WriteConflict,
 };
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::operation::{
-    ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
+    Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
+    KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionRanges, Reply,
+    ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::region::RegionFacts;

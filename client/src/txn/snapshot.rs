@@ -70,7 +70,7 @@ impl Snapshot {
         self.with(|options| options.not_fill_cache = not_fill_cache)
     }
 
-    /// Scans give one pair in so many; 0 and 1 give all.
+    /// Scans give one pair in so many, region by region; 0 and 1 give all.
     #[must_use]
     pub fn with_sample_step(self, step: u32) -> Self {
         self.with(|options| options.sample_step = step)
@@ -99,13 +99,13 @@ impl Snapshot {
     /// The resource group whose share of the cluster its reads use.
     #[must_use]
     pub fn with_resource_group(self, name: impl Into<Arc<str>>) -> Self {
-        self.with(|options| options.resource_group_name = name.into())
+        self.with(|options| options.resource_group_name = Some(name.into()))
     }
 
     /// Who reads, as the cluster's statistics name it.
     #[must_use]
     pub fn with_request_source(self, source: impl Into<Arc<str>>) -> Self {
-        self.with(|options| options.request_source = source.into())
+        self.with(|options| options.request_source = Some(source.into()))
     }
 
     /// How many keys it, and its clones, have read and keep: values and absences, of

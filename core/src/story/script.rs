@@ -277,7 +277,7 @@ fn mutation(word: &str) -> Mutation {
         };
         (key, MutationOp::Put(value))
     };
-    Mutation { key: bytes(key), op }
+    Mutation::new(bytes(key), op)
 }
 
 /// `rc,low,nofill,step=3,task=7,timeout=100,tag=t,group=g,source=s`, any of them.
@@ -295,8 +295,8 @@ fn read_options(words: &str) -> ReadOptions {
             "task" => options.task_id = number(rest),
             "timeout" => options.timeout = Some(Duration::from_millis(number(rest))),
             "tag" => options.resource_group_tag = bytes(rest),
-            "group" => options.resource_group_name = rest.into(),
-            "source" => options.request_source = rest.into(),
+            "group" => options.resource_group_name = Some(rest.into()),
+            "source" => options.request_source = Some(rest.into()),
             other => panic!("no such option: {other}"),
         }
     }
@@ -358,11 +358,10 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan {
-            start_ts: timestamp(words[0]),
-            mutations: words[1..].iter().map(|word| mutation(word)).collect(),
-            open_for: Duration::ZERO,
-        })),
+        "commit" => Operation::Commit(Box::new(CommitPlan::new(
+            timestamp(words[0]),
+            words[1..].iter().map(|word| mutation(word)).collect(),
+        ))),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }

@@ -7,9 +7,11 @@
 mod buffer;
 #[cfg(test)]
 mod model;
+mod options;
 mod read_options;
 mod snapshot_cache;
 
 pub use buffer::{Buffer, BufferLimits, Overlay};
-pub use read_options::{IsolationLevel, Priority, ReadOptions};
+pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};
+pub use read_options::{IsolationLevel, ReadOptions};
 pub use snapshot_cache::SnapshotCache;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Priority;
+
 /// What a read sees of transactions that are not committed at its timestamp
 /// (`transactions.md` §17.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,18 +25,6 @@ pub enum IsolationLevel {
     RcCheckTs,
 }
 
-/// How urgently a store should work on a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// After everything else.
-    Low,
-    /// As usual.
-    #[default]
-    Normal,
-    /// Before everything else.
-    High,
-}
-
 /// How a snapshot is to be read. The default is client-go's (`transactions.md` §17.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,7 +36,7 @@ pub struct ReadOptions {
     /// The store should not keep in its block cache what it had to read: for reads of much that will
     /// not be read again.
     pub not_fill_cache: bool,
-    /// Of scans: after each pair that is given, `n` − 1 that are there are passed over. 0 and 1: none.
+    /// Of scans: of so many pairs in a region one is given. 0 and 1: all.
     pub sample_step: u32,
     /// Tells the store which requests belong together, so that one large task does not push out many
     /// small ones. 0 for none.
@@ -56,8 +46,8 @@ pub struct ReadOptions {
     pub timeout: Option<Duration>,
     /// Counted under this tag by the store (`Context.resource_group_tag`).
     pub resource_group_tag: Bytes,
-    /// The resource group whose share of the cluster is used; empty for the default one.
-    pub resource_group_name: Arc<str>,
-    /// Who asks, as the store's statistics and limits name it; empty for nobody in particular.
-    pub request_source: Arc<str>,
+    /// The resource group whose share of the cluster is used, if not the default one.
+    pub resource_group_name: Option<Arc<str>>,
+    /// Who asks, as the store's statistics and limits name it.
+    pub request_source: Option<Arc<str>>,
 }
