@@ -201,7 +201,7 @@ fn each_type_has_its_kind() {
         ("ErrKeyTooLarge", buffered(|_| (), 65_536, "v"), Some(TooLarge)),
         ("ErrEntryTooLarge", buffered(|limits| limits.entry = 5, 1, "12345"), Some(TooLarge)),
         ("ErrPDServerTimeout", spent(BackoffKind::PdRpc), Some(PdUnavailable)),
-        ("ErrTxnAbortedByGC", Later("GC safe points"), None),
+        ("ErrTxnAbortedByGC", Well("see the operations below: a read tells it"), None),
         ("ErrTokenLimit", Well("a request over the limit waits for its turn"), None),
         (
             "ErrAssertionFailed",
@@ -259,6 +259,12 @@ fn each_whole_operation_ends_as_its_row_says() {
             Txn,
             &["set validate", "ready", "silence tso", "tget k @1000.8", "1 @1000.7"],
             "= op 2: FutureTimestamp",
+        ),
+        (
+            "ErrTxnAbortedByGC",
+            Txn,
+            &["set visibility", "safe_point @901.0", "tget k @900.1", "1 none"],
+            "= TxnAbortedByGc",
         ),
         ("ErrTokenLimit", Raw, &["set limit 1", "get a", "get b", "1 none"], "= op 1: none"),
         ("ErrQueryInterrupted", Raw, &["get k", "cancel 1", "1 none"], ""),
