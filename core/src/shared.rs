@@ -104,8 +104,8 @@ pub(crate) enum Wake {
     Timestamp(Result<Timestamp, Error>),
     /// Locks were looked into.
     Resolved(Result<Resolved, Error>),
-    /// PD's members are known.
-    PdReady,
+    /// PD's members are known, or could not be found in all the rounds that there may be at first.
+    PdReady(Result<(), Error>),
     /// The keyspace is known, or cannot be used.
     Keyspace(Result<(), Error>),
     /// PD's answer to a question of this owner.

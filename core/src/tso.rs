@@ -116,13 +116,17 @@ impl Shared {
     }
 
     /// Answered by [`Wake::Timestamp`] with the next timestamp that PD tells anybody: for those who
-    /// would take one that is a little older. They share one question.
-    pub(crate) fn tso_ask_for_any(&mut self, owner: Owner, tag: Tag) {
-        match self.oracle.wait(owner, tag) {
-            true => self.tso_ask_for_oracle(),
-            // One is in line, perhaps for long, and nobody has cared to look for a leader.
-            false => self.tso_flush(),
+    /// would take one that is a little older. They share one question. True if the answer may be to a
+    /// question that was on its way before this call.
+    pub(crate) fn tso_ask_for_any(&mut self, owner: Owner, tag: Tag) -> bool {
+        let under_way = !self.tso.flights.is_empty();
+        if self.oracle.wait(owner, tag) {
+            self.tso_ask_for_oracle();
+            return under_way;
         }
+        // One is in line, perhaps for long, and nobody has cared to look for a leader.
+        self.tso_flush();
+        true
     }
 
     /// Forgets a waiter.
@@ -306,7 +310,7 @@ impl Shared {
         }
     }
 
-    fn tso_give_up(&mut self, error: &Error) {
+    pub(crate) fn tso_give_up(&mut self, error: &Error) {
         self.tso.failures = 0;
         self.tso.backoff = Backoff::new(budget::TSO);
         self.tso.parked_since = None;

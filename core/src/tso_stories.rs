@@ -468,7 +468,6 @@ fn tso_02_a_stale_timestamp_is_told_without_asking() {
         = op 2: @500.0
         $ pass 300
         $ stale 1000
-        > 2 PD Tso 1
         = op 3: @300.0
         $ stale 9000
         = op 4: InvalidArgument: 9s ago there were no timestamps
@@ -531,9 +530,35 @@ fn tso_08_a_timestamp_from_elsewhere_costs_one_question() {
         ~ Stopped
         $ tget k @1400.3
         $ 1 ok
+        > 2 store 1 KvGet k @1400.3 | region 1
+        ",
+    );
+}
+
+/// control-plane.md §12.4: all who wait share one question; an answer to one that had left before they
+/// came proves nothing against them, and is asked for once more.
+#[test]
+fn a_question_that_is_older_than_the_read_is_repeated_once() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set validate
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        > 1 PD Tso 1
+        $ tget a @1400.3
+        $ tget b @1000.1
+        $ 1 @1000.2
         > 2 PD Tso 1
-        $ 2 ok
-        > 3 store 1 KvGet k @1400.3 | region 1
+        = op 2: @1000.2
+        > 3 store 1 KvGet b @1000.1 | region 1
+        $ 2 @1000.3
+        > 4 PD Tso 1
+        $ 4 @1400.2
+        = op 3: FutureTimestamp: the snapshot's timestamp 367001603 is ahead of PD's, which is at 367001602
         ",
     );
 }

@@ -129,7 +129,8 @@ impl Op {
                 RawOperation::Checksum { range } => RawRange::start_checksum(range, cx),
             },
             Operation::Regions { ranges } => Regions::start(ranges, cx),
-            Operation::Read { op, at } => Checking::start(op, at, cx),
+            // Stale reads, once there are any, say so here.
+            Operation::Read { op, at } => Checking::start(op, at, false, cx),
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
         }
@@ -144,7 +145,7 @@ impl Op {
                 _ => Step::Next(Self::Starting(operation)),
             },
             Self::Ready => match wake {
-                Wake::PdReady => Step::Done(Ok(Reply::Done)),
+                Wake::PdReady(found) => Step::Done(found.map(|()| Reply::Done)),
                 _ => Step::Next(self),
             },
             Self::Timestamp => match wake {

@@ -113,11 +113,13 @@ impl Pd {
     /// Why there is no leader, for whoever gives up waiting for one.
     pub(crate) fn why_unavailable(&self) -> Error {
         let names: Vec<&str> = self.seeds.iter().map(AsRef::as_ref).collect();
-        Error::new(
-            ErrorKind::PdUnavailable,
-            format!("no PD leader found through {}", names.join(", ")),
-        )
-        .because(self.last_error.clone())
+        let rounds = match self.fruitless {
+            0 => String::new(),
+            1 => " in a round".to_owned(),
+            more => format!(" in {more} rounds"),
+        };
+        let text = format!("no PD leader found through {}{rounds}", names.join(", "));
+        Error::new(ErrorKind::PdUnavailable, text).because(self.last_error.clone())
     }
 }
 

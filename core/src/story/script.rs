@@ -170,6 +170,9 @@ impl Story {
             "forwarding" => self.config.enable_forwarding = true,
             "followers" => self.config.enable_follower_handle = true,
             "validate" => self.config.validate_read_timestamp = true,
+            "attempts" => self.config.pd_init_attempts = value(),
+            "proxy" => self.config.tso_follower_proxy = true,
+            "company" => self.config.tso_max_wait = Duration::from_millis(value().into()),
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
@@ -186,6 +189,7 @@ impl Story {
             .iter()
             .map(|word| {
                 let number = match *word {
+                    "rounds" => stats.pd_rounds,
                     "stray" => stats.stray_responses,
                     "batches" => stats.timestamp_batches,
                     "timestamps" => stats.timestamps,
