@@ -413,7 +413,7 @@ fn a_batch_over_regions_that_are_not_known() {
     );
 }
 
-/// control-plane.md §14.1: the leader is looked at once a second, not more often.
+/// control-plane.md §14.1, health: the members are looked at once a second, not more often.
 #[test]
 fn a_look_at_the_leader_every_second() {
     story(
@@ -440,8 +440,10 @@ fn a_look_at_the_leader_every_second() {
         = op 3: @1999.2
         $ pass 1
         $ tso
-        > 5 PD PdGetMembers
-        > 6 PD 2 for 1 Tso 1
+        > 5 PD HealthCheck
+        > 6 PD 2 HealthCheck
+        > 7 PD 3 HealthCheck
+        > 8 PD 2 for 1 Tso 1
         ",
     );
 }

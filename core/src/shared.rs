@@ -62,8 +62,8 @@ pub(crate) enum CommandOwner {
     Call(Handle),
     PdTask(Handle),
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// A look at a member of PD, by its number.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     Tso(u64),
     /// The probe of a store.
@@ -83,10 +83,14 @@ pub(crate) enum TimerTarget {
     PdTask(Handle),
     /// The search for PD's leader.
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// PD's members are to be looked at, if PD is asked anything.
+    PdHealth,
+    /// A look at a member of PD, by its number, has taken too long.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     TsoFlight(u64),
+    /// Timestamps that wait for company have done so for long enough.
+    TsoCompany,
     /// A pause before timestamps are asked for again.
     TsoRest,
     /// The probe of a store has taken too long.

@@ -93,6 +93,103 @@ fn ten_thousand_go_together() {
     );
 }
 
+/// control-plane.md §14.3, maximal batch wait: a request waits for company until eight have come, or for as
+/// long as was set; how many are enough follows how many came. There is one request at a time.
+#[test]
+fn whoever_wants_a_timestamp_may_wait_for_company() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 5
+        $ set company 5
+        $ ready
+        = done
+        $ silence tso
+        $ many 7 tso
+        $ tso
+        > 1 PD Tso 8
+        $ tso
+        $ 1 @1000.8
+        = op 2: @1000.1
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        = op 6: @1000.5
+        = op 7: @1000.6
+        = op 8: @1000.7
+        = op 9: @1000.8
+        $ wait
+        ~ 5ms: Batch
+        > 2 PD Tso 1
+        $ many 7 tso
+        $ 2 @1005.9
+        > 3 PD Tso 7
+        = op 10: @1005.9
+        ",
+    );
+}
+
+/// Company that went away again is not waited for; and who comes after it waits anew.
+#[test]
+fn company_that_goes_away() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set company 5
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        $ cancel 2
+        ~ Stopped
+        $ wait
+        ~ 5ms: Batch
+        $ wait
+        ~ nothing to wait for
+        $ tso
+        $ wait
+        ~ 10ms: Batch
+        > 1 PD Tso 1
+        $ 1 ok
+        = op 3: @1010.1
+        ",
+    );
+}
+
+/// control-plane.md §14.3, follower proxy: timestamps go through a member drawn at random. One that cannot
+/// is left out for ten seconds, and nobody is doubted for it; but the word that the leader has moved counts.
+#[test]
+fn timestamps_through_any_member() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set proxy
+        $ members 3
+        $ ready
+        = done
+        $ silence pd
+        $ many 4 tso
+        > 1 PD 2 for 1 Tso 1
+        $ 1 ok
+        > 2 PD 3 for 1 Tso 3
+        = op 2: @1000.1
+        $ 2 status 14 cannot connect to the leader
+        > 3 PD Tso 3
+        $ 3 ok
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        $ tso
+        > 4 PD 2 for 1 Tso 1
+        $ 4 status 14 not leader
+        > 5 PD PdGetMembers
+        ",
+    );
+}
+
 /// cases TSO-10: a stream that breaks is one failure, however many requests were on it: the leader is
 /// looked for once, and everybody keeps their place in line.
 #[test]
@@ -323,6 +420,28 @@ fn an_election_is_waited_for_in_short_steps() {
         = op 2: @1200.1
         ",
     );
+}
+
+/// control-plane.md §14.3, «GetTS retries 20×»: then a pause of client-go's back-off, and from the start.
+#[test]
+fn an_election_that_takes_long_is_waited_for_in_longer_steps() {
+    let mut story = crate::story::Story::new(Txn, ONE);
+    story.play("ready");
+    story.play("silence tso");
+    story.play("tso");
+    let mut pauses = Vec::new();
+    for attempt in 1..=23 {
+        let told = story.play(&format!("{attempt} status 14 not leader"));
+        let before = story.now;
+        if !told.contains("Tso") {
+            story.play("wait");
+        }
+        pauses.push(story.now.since(before).as_millis());
+    }
+    assert_eq!(pauses[0], 0);
+    assert!(pauses[1..20].iter().all(|pause| *pause == 100), "{pauses:?}");
+    assert!((250..=3_000).contains(&pauses[20]), "{pauses:?}");
+    assert_eq!(pauses[21..], [0, 100]);
 }
 
 /// peers.md D24: what PD refuses for good is told at once.

@@ -244,7 +244,7 @@ impl Shared {
     }
 
     /// Refreshes the members without holding anybody up, if that has not been done for long, and
-    /// looks at a leader that is reached in a roundabout way.
+    /// looks after them.
     pub(crate) fn pd_refresh_if_old(&mut self) {
         let old = self
             .pd
@@ -254,7 +254,7 @@ impl Shared {
             self.pd.refreshed = Some(self.now);
             self.pd_discover();
         }
-        self.pd_look_at_leader();
+        self.pd_look_after_members();
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `discovery.rs` | from seeds to the leader |
 //! | `way.rs` | directly, through a follower, or to a follower |
+//! | `health.rs` | which members can be reached, each second while PD is asked |
 //! | `task.rs`, `questions.rs` | unary calls, and what they are for |
 //! | `trouble.rs` | what a call without an answer says |
 //! | `breaker.rs` | leaving an overloaded PD alone |
@@ -13,6 +14,7 @@
 
 mod breaker;
 mod discovery;
+mod health;
 mod questions;
 #[cfg(test)]
 mod stories;
@@ -33,6 +35,9 @@ use crate::time::Instant;
 use breaker::Breaker;
 pub use breaker::BreakerConfig;
 use discovery::{Discovery, Hearsay};
+#[cfg(test)]
+pub(crate) use health::HEALTH_INTERVAL;
+use health::Health;
 pub(crate) use questions::From;
 use questions::ScanSupport;
 use task::PdTask;
@@ -58,6 +63,7 @@ pub(crate) struct Pd {
     faulty: Vec<Arc<str>>,
     way: Way,
     readers: Readers,
+    health: Health,
     breaker: Breaker,
     tasks: Slab<PdTask>,
     parked: VecDeque<Handle>,
@@ -92,6 +98,7 @@ impl Pd {
             faulty: Vec::new(),
             way: Way::Direct,
             readers: Readers::default(),
+            health: Health::default(),
             breaker: Breaker::new(config.pd_breaker),
             tasks: Slab::new(),
             parked: VecDeque::new(),

@@ -8,6 +8,7 @@
 //! | `names N of cluster C` | the same, from another cluster |
 //! | `old` | the regions as they were when `pd_lags` was said |
 //! | `min @TS`, `external @TS` | `GetMinTS`, `GetExternalTimestamp` |
+//! | `serving`, `not_serving` | a health check |
 //! | `no TEXT` | an error in the header |
 //! | `@TS` | timestamps, of which this is the last |
 
@@ -66,6 +67,7 @@ impl Story {
                 };
                 wire::Response::GetMembers(message.into())
             }
+            (word, Rpc::HealthCheck) => super::answers::serving(word),
             ("unknown", Rpc::PdGetRegion) => wire::Response::GetRegion(
                 pdpb::GetRegionResponse {
                     header: refusal(pdpb::ErrorType::RegionNotFound),
@@ -127,6 +129,7 @@ impl Story {
         let lie = || regions.last().filter(|_| self.pd_lies);
         let find = |key: &[u8]| regions.iter().find(|region| contains(key, region)).or_else(lie);
         match call.request.rpc {
+            Rpc::HealthCheck => super::answers::serving("serving"),
             Rpc::PdGetMembers => wire::Response::GetMembers(
                 pdpb::GetMembersResponse {
                     header,
