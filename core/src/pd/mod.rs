@@ -10,7 +10,7 @@
 //! | `breaker.rs` | leaving an overloaded PD alone |
 //!
 //! Nothing here blocks anything else: tasks are independent of each other, and timestamps
-//! (`tso.rs`) have a stream of their own (`peers.md` D22).
+//! (`tso/`) have a stream of their own (`peers.md` D22).
 
 mod breaker;
 mod discovery;
