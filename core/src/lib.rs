@@ -87,4 +87,6 @@ pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;
 
 #[cfg(test)]
+mod fact_rows;
+#[cfg(test)]
 mod story;

@@ -100,6 +100,18 @@ impl Oracle {
         }
     }
 
+    /// §12.3, «manual set»: how old a low-resolution timestamp may be from now on. The interval in use
+    /// follows at once if nobody had made it shorter, or if the new one is shorter still; otherwise
+    /// it grows towards the new one, or comes down to it.
+    pub(crate) fn configure(&mut self, to: Duration, now: Instant) {
+        let to = to.max(Duration::from_millis(1));
+        if self.interval == self.configured || to < self.interval {
+            self.interval = to;
+        }
+        self.configured = to;
+        self.tick(now, None);
+    }
+
     /// The largest timestamp that PD has told.
     pub(crate) fn latest(&self) -> Option<Timestamp> {
         self.latest.map(|known| known.ts)
@@ -358,6 +370,8 @@ fn check_fetched(read: &Fetched) -> AfterFetch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact_rows::Row::Same;
+    use crate::fact_rows::check;
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -437,6 +451,43 @@ mod tests {
             oracle.tick(at(310_000), None);
             let expected = if held { ms(500) } else { ms(2_000) };
             assert_eq!(oracle.interval, expected, "{previous}");
+        }
+    }
+
+    /// control-plane.md §12.3, the constants.
+    #[test]
+    fn each_constant_of_the_interval_has_its_row() {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        check([
+            ("min", Same(ms(MIN_INTERVAL), 500)),
+            ("shrink preserve", Same(ms(SHRINK_PRESERVE), 100)),
+            ("block-recover threshold", Same(ms(BLOCK_RECOVER), 200)),
+            ("recover, a second", Same(RECOVER_MS_PER_SEC, 20)),
+            ("hold", Same(ms(HOLD), 300_000)),
+        ]);
+    }
+
+    /// control-plane.md §12.3: «manual set: adaptive value follows immediately if it equalled the old
+    /// config or new < adaptive; else only the target changes».
+    #[test]
+    fn the_interval_can_be_set_anew() {
+        for (configured, current, to, interval, pace) in [
+            (2_000, 2_000, 5_000, 5_000, Pace::Normal),
+            (2_000, 2_000, 1_000, 1_000, Pace::Normal),
+            (2_000, 1_000, 5_000, 1_000, Pace::Adapting),
+            (2_000, 1_000, 1_500, 1_000, Pace::Adapting),
+            (2_000, 1_000, 900, 900, Pace::Normal),
+            (2_000, 1_000, 1_000, 1_000, Pace::Normal),
+            (2_000, 1_000, 400, 400, Pace::Unadjustable),
+            (400, 400, 2_000, 2_000, Pace::Normal),
+            (2_000, 2_000, 0, 1, Pace::Unadjustable),
+        ] {
+            let mut oracle = Oracle::new(ms(configured), at(0));
+            (oracle.interval, oracle.short_read) = (ms(current), Some(at(0)));
+            oracle.configure(ms(to), at(10));
+            let row = (configured, current, to);
+            assert_eq!((oracle.interval, oracle.pace), (ms(interval), pace), "{row:?}");
+            assert_eq!(oracle.configured, ms(to.max(1)), "{row:?}");
         }
     }
 

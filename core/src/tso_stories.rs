@@ -538,6 +538,29 @@ fn tso_04_low_resolution_timestamps_are_refreshed_by_use() {
     );
 }
 
+/// control-plane.md §12.3, manual set: a shorter interval holds at once.
+#[test]
+fn the_interval_of_low_resolution_is_set_at_run_time() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ tso
+        = @1000.1
+        $ silence tso
+        $ pass 900
+        $ low
+        = op 2: @1000.1
+        $ interval 600
+        = op 3: done
+        $ low
+        > 1 PD Tso 1
+        $ 1 ok
+        = op 4: @1900.2
+        ",
+    );
+}
+
 /// What keeps the oracle fresh wants no leader by itself: an idle core asks nobody.
 #[test]
 fn a_refresh_alone_keeps_nothing_busy() {

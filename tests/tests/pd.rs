@@ -445,6 +445,10 @@ async fn other_timestamps() {
         let client = transactional(&server, Config::default()).await;
         let now = client.current_timestamp().await.unwrap();
         assert_eq!(client.low_resolution_timestamp().await.unwrap(), now);
+        client.set_low_resolution_interval(ms(1)).await.unwrap();
+        tokio::time::sleep(ms(5)).await;
+        assert!(client.low_resolution_timestamp().await.unwrap() > now);
+        client.set_low_resolution_interval(Duration::from_secs(2)).await.unwrap();
         let stale = client.stale_timestamp(Duration::from_secs(10)).await.unwrap();
         let ago = now.physical_ms() - stale.physical_ms();
         assert!((9_000..=10_000).contains(&ago), "{ago}");

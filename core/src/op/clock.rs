@@ -5,6 +5,7 @@
 //!                         else Stamping ─▶ done
 //! min                     Asking ─▶ done, or Stamping where PD has no such call (wire.md §7.1)
 //! external                Asking ─▶ done
+//! interval                set here ─▶ done
 //! read                    known to be past ─▶ the read
 //!                         else Checking ─▶ the read, or Checking once more ─▶ the read, or refused
 //! ```
@@ -69,6 +70,11 @@ impl Clock {
                 let message = pdpb::GetExternalTimestampRequest::default();
                 cx.ask_pd(0, Rpc::PdGetExternalTimestamp, &message);
                 Self::AskingExternal
+            }
+            Operation::SetLowResolutionInterval(to) => {
+                let now = cx.shared.now;
+                cx.shared.oracle.configure(to, now);
+                return Step::Done(Ok(Reply::Done));
             }
             Operation::SetExternalTimestamp(to) => {
                 let message = pdpb::SetExternalTimestampRequest {

@@ -112,7 +112,8 @@ impl Op {
             | Operation::StaleTimestamp { .. }
             | Operation::MinTimestamp
             | Operation::ExternalTimestamp
-            | Operation::SetExternalTimestamp(_) => Clock::start(operation, cx),
+            | Operation::SetExternalTimestamp(_)
+            | Operation::SetLowResolutionInterval(_) => Clock::start(operation, cx),
             Operation::Raw { op, cf } => match op {
                 RawOperation::Get { .. }
                 | RawOperation::GetKeyTtl { .. }

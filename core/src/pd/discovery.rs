@@ -33,9 +33,9 @@ use crate::wire::reply::{self, Members};
 use crate::wire::{Head, Request, Response};
 
 /// First pause after a round in which no member named a leader (PD's client: 20 ms).
-const FIRST_REST: Duration = Duration::from_millis(20);
+pub(super) const FIRST_REST: Duration = Duration::from_millis(20);
 /// Longest such pause, once a leader has been found.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// How long to rest after this many rounds in vain, if nothing shorter is wanted.
 fn rest_after(fruitless: u32) -> Duration {

@@ -39,7 +39,8 @@ use crate::wire::{Head, Request, Response};
 /// How often members are looked at.
 pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a follower may take to answer.
-const FOLLOWER_LIMIT: Duration = Duration::from_nanos(HEALTH_INTERVAL.as_nanos() as u64 / 3);
+pub(super) const FOLLOWER_LIMIT: Duration =
+    Duration::from_nanos(HEALTH_INTERVAL.as_nanos() as u64 / 3);
 
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Health {

@@ -364,7 +364,7 @@ impl Shared {
 impl PdPurpose {
     /// For how long answers are waited for, and asked for again. Without its keyspace a client can do
     /// nothing at all: that takes as long as finding PD may (§14.1, «init retries»).
-    fn patience(&self, config: &Config) -> Duration {
+    pub(super) fn patience(&self, config: &Config) -> Duration {
         match self {
             Self::Keyspace => {
                 config.pd_init_interval.saturating_mul(config.pd_init_attempts.max(1))

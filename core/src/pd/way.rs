@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::time::Instant;
 
 /// For how long a follower that could not answer is not asked (§14.1).
-const LEFT_OUT: Duration = Duration::from_secs(10);
+pub(super) const LEFT_OUT: Duration = Duration::from_secs(10);
 
 /// Where a request goes, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

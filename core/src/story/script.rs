@@ -17,7 +17,7 @@
 //! | `wait`, `pass MS` | time goes on |
 //! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
 //! | `cancel N`, `close`, `link_down STORE` | |
-//! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
+//! | `low`, `stale MS`, `min`, `external`, `set_external @TS`, `interval MS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
 //! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
 //! | `pd_lies` | where PD knows no region it names the last one |
@@ -344,6 +344,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         }
         "min" => Operation::MinTimestamp,
         "external" => Operation::ExternalTimestamp,
+        "interval" => Operation::SetLowResolutionInterval(Duration::from_millis(number(words[0]))),
         "set_external" => Operation::SetExternalTimestamp(timestamp(words[0])),
         "ready" => Operation::Ready,
         other => panic!("no such input: {other}"),

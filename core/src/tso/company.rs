@@ -114,17 +114,8 @@ mod tests {
     use super::*;
     use crate::backoff::budget;
     use crate::config::KeyMode;
-
-    /// What a row of the facts is here.
-    enum Row {
-        /// The same.
-        Same(u64, u64),
-        /// Ours, theirs, and why they differ.
-        Other(u64, u64, &'static str),
-        /// Nothing here does this: why.
-        Without(&'static str),
-    }
-    use Row::{Other, Same, Without};
+    use crate::fact_rows::Row::{Other, Same, Without};
+    use crate::fact_rows::check;
 
     /// control-plane.md §14.3, every constant in it. Milliseconds, or pieces.
     #[test]
@@ -184,13 +175,7 @@ mod tests {
             ("GetTS of an operation: 15 s, weighted", Same(ms(budget::TSO), 30_000)),
             ("deadline 3 s (§20, TSO batcher)", Same(ms(config.pd_timeout), 3_000)),
         ];
-        for (row, what) in rows {
-            match what {
-                Same(ours, theirs) => assert_eq!(ours, theirs, "{row}"),
-                Other(ours, theirs, why) => assert!(ours != theirs && !why.is_empty(), "{row}"),
-                Without(why) => assert!(!why.is_empty(), "{row}"),
-            }
-        }
+        check(rows);
     }
 
     /// control-plane.md §14.3: token count; batch wait and follower proxy force it to 1.
