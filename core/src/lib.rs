@@ -45,6 +45,8 @@ mod keyspace_stories;
 mod op;
 mod operation;
 mod oracle;
+#[cfg(test)]
+mod oracle_stories;
 mod pd;
 #[cfg(test)]
 mod pd_stories;

@@ -21,6 +21,8 @@ mod stories;
 mod task;
 mod trouble;
 mod way;
+#[cfg(test)]
+mod way_stories;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
