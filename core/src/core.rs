@@ -137,7 +137,7 @@ impl Core {
             }
             CommandOwner::PdTask(task) => self.shared.pd_task_answer(task, response),
             CommandOwner::Discovery => self.shared.pd_discovery_answer(response),
-            CommandOwner::PdLook => self.shared.pd_look_answer(response),
+            CommandOwner::PdLook(look) => self.shared.pd_look_answer(look, response),
             CommandOwner::Tso(flight) => self.shared.tso_answer(flight, response),
             CommandOwner::Probe(store) => self.shared.probe_answer(store, response),
         }
@@ -166,8 +166,10 @@ impl Core {
                 TimerTarget::Call(call) => self.shared.wake_call(call, CallWake::Timer),
                 TimerTarget::PdTask(task) => self.shared.pd_task_timer(task),
                 TimerTarget::Discovery => self.shared.pd_discovery_timer(),
-                TimerTarget::PdLook => self.shared.pd_look_timer(),
+                TimerTarget::PdHealth => self.shared.pd_health_timer(),
+                TimerTarget::PdLook(look) => self.shared.pd_look_timer(look),
                 TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
+                TimerTarget::TsoCompany => self.shared.tso_company_timer(),
                 TimerTarget::TsoRest => self.shared.tso_rest_timer(),
                 TimerTarget::Probe(store) => self.shared.probe_timer(store),
             }

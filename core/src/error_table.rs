@@ -4,6 +4,7 @@ use anatase_proto::{errorpb, kvrpcpb, pdpb};
 
 use crate::KeyMode::{self, Raw, Txn};
 use crate::backoff::{Backoff, BackoffKind};
+use crate::oracle::Oracle;
 use crate::region_call::react::on_failure;
 use crate::story::Story;
 use crate::txn::{Buffer, BufferLimits};
@@ -44,6 +45,14 @@ where
     T: Default,
 {
     Some(Box::default())
+}
+
+/// No operation is a stale read yet, so that the check itself is asked.
+fn latest_stale_read() -> Error {
+    let now = crate::Instant::from_nanos(0);
+    let mut oracle = Oracle::new(std::time::Duration::from_secs(2), now);
+    let (verdict, _) = oracle.check_read(crate::Timestamp::MAX, true, now);
+    verdict.refusal(crate::Timestamp::MAX).expect("refused")
 }
 
 /// What a buffer of this size says to one more write.
@@ -216,7 +225,7 @@ fn each_type_has_its_kind() {
         ),
         ("ErrLockOnlyIfExistsNoReturnValue", Later("pessimistic transactions"), None),
         ("ErrLockOnlyIfExistsNoPrimaryKey", Later("pessimistic transactions"), None),
-        ("ErrLatestStaleRead", Later("stale reads"), None),
+        ("ErrLatestStaleRead", In(latest_stale_read()), Some(InvalidArgument)),
         ("ErrClientResourceGroupThrottled", Later("resource control"), None),
         ("ErrClientResourceGroupConfigUnavailable", Later("resource control"), None),
         ("ErrClientGetResourceGroup", Later("resource control"), None),

@@ -45,6 +45,8 @@ mod keyspace_stories;
 mod op;
 mod operation;
 mod oracle;
+#[cfg(test)]
+mod oracle_stories;
 mod pd;
 #[cfg(test)]
 mod pd_stories;
@@ -89,5 +91,7 @@ pub use crate::store::StoreFacts;
 pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;
 
+#[cfg(test)]
+mod fact_rows;
 #[cfg(test)]
 mod story;

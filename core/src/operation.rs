@@ -146,6 +146,10 @@ pub enum Operation {
     /// Stores the external timestamp, which neither goes back nor ahead of PD's time. Answered by
     /// [`Reply::Done`].
     SetExternalTimestamp(Timestamp),
+    /// Sets how old a low-resolution timestamp may be, as
+    /// [`Config::low_resolution_interval`](crate::Config::low_resolution_interval) does at the start.
+    /// Nothing is sent. Answered by [`Reply::Done`].
+    SetLowResolutionInterval(Duration),
     /// An operation of the raw API, in one column family.
     Raw {
         /// What to do.
@@ -197,7 +201,8 @@ impl Operation {
             | Self::StaleTimestamp { .. }
             | Self::MinTimestamp
             | Self::ExternalTimestamp
-            | Self::SetExternalTimestamp(_) => true,
+            | Self::SetExternalTimestamp(_)
+            | Self::SetLowResolutionInterval(_) => true,
             Self::Ready
             | Self::Raw { .. }
             | Self::Regions { .. }

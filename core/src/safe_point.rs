@@ -31,7 +31,7 @@ use std::time::Duration;
 /// poll»).
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long PD is left alone after a failure (§1.4, «quick retry»).
-const RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// How old what is known may be for a read to be judged by it (§1.4, «cache valid»).
 const VALID: Duration = Duration::from_secs(90);
 

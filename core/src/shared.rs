@@ -64,8 +64,8 @@ pub(crate) enum CommandOwner {
     Call(Handle),
     PdTask(Handle),
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// A look at a member of PD, by its number.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     Tso(u64),
     /// The probe of a store.
@@ -85,10 +85,14 @@ pub(crate) enum TimerTarget {
     PdTask(Handle),
     /// The search for PD's leader.
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// PD's members are to be looked at, if PD is asked anything.
+    PdHealth,
+    /// A look at a member of PD, by its number, has taken too long.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     TsoFlight(u64),
+    /// Timestamps that wait for company have done so for long enough.
+    TsoCompany,
     /// A pause before timestamps are asked for again.
     TsoRest,
     /// The probe of a store has taken too long.
@@ -106,8 +110,8 @@ pub(crate) enum Wake {
     Timestamp(Result<Timestamp, Error>),
     /// Locks were looked into.
     Resolved(Result<Resolved, Error>),
-    /// PD's members are known.
-    PdReady,
+    /// PD's members are known, or could not be found in all the rounds that there may be at first.
+    PdReady(Result<(), Error>),
     /// The keyspace is known, or cannot be used.
     Keyspace(Result<(), Error>),
     /// The safe point is known anew, or cannot be.

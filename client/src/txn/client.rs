@@ -187,6 +187,14 @@ impl<R> TransactionClient<R> {
         Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::WRITE)
     }
 
+    /// Sets how old a low-resolution timestamp may be from now on, for all clones of this client: see
+    /// [`Config::with_low_resolution_interval`]. Where stale reads have made it shorter, it grows to the
+    /// new one in its time. Zero counts as a millisecond. Nothing is sent.
+    pub fn set_low_resolution_interval(&self, interval: Duration) -> Request<()> {
+        let operation = Operation::SetLowResolutionInterval(interval);
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::WRITE)
+    }
+
     /// Closes the client, all its clones and transactions: reads that are under way end with
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), so does what comes later; commits are carried
     /// to their end, for 30 s at most. Completes when nothing is under way any more.

@@ -120,7 +120,8 @@ impl Op {
             | Operation::StaleTimestamp { .. }
             | Operation::MinTimestamp
             | Operation::ExternalTimestamp
-            | Operation::SetExternalTimestamp(_) => Clock::start(operation, cx),
+            | Operation::SetExternalTimestamp(_)
+            | Operation::SetLowResolutionInterval(_) => Clock::start(operation, cx),
             Operation::Raw { op, cf } => match op {
                 RawOperation::Get { .. }
                 | RawOperation::GetKeyTtl { .. }
@@ -137,8 +138,9 @@ impl Op {
                 RawOperation::Checksum { range } => RawRange::start_checksum(range, cx),
             },
             Operation::Regions { ranges } => Regions::start(ranges, cx),
+            // Stale reads, once there are any, say so here.
             Operation::Read { op, at, options } => {
-                Checking::start(op, ReadView::new(at, options), cx)
+                Checking::start(op, ReadView::new(at, options), false, cx)
             }
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
@@ -154,7 +156,7 @@ impl Op {
                 _ => Step::Next(Self::Starting(operation)),
             },
             Self::Ready => match wake {
-                Wake::PdReady => Step::Done(Ok(Reply::Done)),
+                Wake::PdReady(found) => Step::Done(found.map(|()| Reply::Done)),
                 _ => Step::Next(self),
             },
             Self::Timestamp => match wake {

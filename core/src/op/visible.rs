@@ -1,9 +1,10 @@
 //! The end of every read of a snapshot: was it in time? (`transactions.md` §17.7)
 
+use crate::command::WakeReason;
 use crate::error::{Error, ErrorKind};
 use crate::op::{Op, Step, Stop};
 use crate::operation::Reply;
-use crate::safe_point::Visibility;
+use crate::safe_point::{RETRY, Visibility};
 use crate::shared::{Cx, Wake};
 use crate::timestamp::Timestamp;
 
@@ -34,15 +35,16 @@ impl Visible {
     }
 
     /// Where PD refuses to tell, nothing is known of what was read. Where it cannot be reached, it is
-    /// asked for as long as the operation may take: each question has a budget of its own, so this is no
-    /// tight loop.
+    /// asked for as long as the operation may take, with a pause: a question may fail at once.
     pub(crate) fn wake(mut self, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match wake {
             Wake::SafePoint(Ok(())) => self.look(cx),
             Wake::SafePoint(Err(error)) if *error.kind() == ErrorKind::PdUnavailable => {
                 self.trouble = Some(error);
-                self.look(cx)
+                cx.pause(0, RETRY, WakeReason::Backoff);
+                Step::Next(Op::Visible(Box::new(self)))
             }
+            Wake::Pause => self.look(cx),
             Wake::SafePoint(Err(error)) => Step::Done(Err(error)),
             _ => Step::Next(Op::Visible(Box::new(self))),
         }

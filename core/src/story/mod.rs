@@ -21,6 +21,8 @@ mod describe;
 mod pd;
 mod script;
 
+pub(crate) use answers::serving as serving_answer;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -276,7 +278,8 @@ impl Story {
             while let Some(command) = self.core.poll_command() {
                 match command {
                     Command::Call(call) => {
-                        let probe = call.request.rpc == Rpc::HealthCheck;
+                        let is_check = call.request.rpc == Rpc::HealthCheck;
+                        let probe = is_check && call.to.store.is_some();
                         if probe && !self.stores_are_silent {
                             answers.push((call.id, Ok(answers::serving("serving"))));
                         } else if call.to.store.is_none() && !self.pd_is_silent {

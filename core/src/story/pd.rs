@@ -9,6 +9,7 @@
 //! | `old` | the regions as they were when `pd_lags` was said |
 //! | `safe_point @TS` | `GetGCState` |
 //! | `min @TS`, `external @TS` | `GetMinTS`, `GetExternalTimestamp` |
+//! | `serving`, `not_serving` | a health check |
 //! | `no TEXT` | an error in the header |
 //! | `@TS` | timestamps, of which this is the last |
 
@@ -67,6 +68,7 @@ impl Story {
                 };
                 wire::Response::GetMembers(message.into())
             }
+            (word, Rpc::HealthCheck) => super::answers::serving(word),
             ("unknown", Rpc::PdGetRegion) => wire::Response::GetRegion(
                 pdpb::GetRegionResponse {
                     header: refusal(pdpb::ErrorType::RegionNotFound),
@@ -142,6 +144,7 @@ impl Story {
         let lie = || regions.last().filter(|_| self.pd_lies);
         let find = |key: &[u8]| regions.iter().find(|region| contains(key, region)).or_else(lie);
         match call.request.rpc {
+            Rpc::HealthCheck => super::answers::serving("serving"),
             Rpc::PdGetMembers => wire::Response::GetMembers(
                 pdpb::GetMembersResponse {
                     header,

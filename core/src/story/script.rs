@@ -17,7 +17,7 @@
 //! | `wait`, `pass MS` | time goes on |
 //! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
 //! | `cancel N`, `close`, `link_down STORE` | |
-//! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
+//! | `low`, `stale MS`, `min`, `external`, `set_external @TS`, `interval MS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
 //! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
 //! | `pd_lies` | where PD knows no region it names the last one |
@@ -181,6 +181,9 @@ impl Story {
             "followers" => self.config.enable_follower_handle = true,
             "visibility" => self.config.check_visibility = true,
             "validate" => self.config.validate_read_timestamp = true,
+            "attempts" => self.config.pd_init_attempts = value(),
+            "proxy" => self.config.tso_follower_proxy = true,
+            "company" => self.config.tso_max_wait = Duration::from_millis(value().into()),
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
@@ -197,6 +200,7 @@ impl Story {
             .iter()
             .map(|word| {
                 let number = match *word {
+                    "rounds" => stats.pd_rounds,
                     "stray" => stats.stray_responses,
                     "batches" => stats.timestamp_batches,
                     "timestamps" => stats.timestamps,
@@ -373,6 +377,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         }
         "min" => Operation::MinTimestamp,
         "external" => Operation::ExternalTimestamp,
+        "interval" => Operation::SetLowResolutionInterval(Duration::from_millis(number(words[0]))),
         "set_external" => Operation::SetExternalTimestamp(timestamp(words[0])),
         "ready" => Operation::Ready,
         other => panic!("no such input: {other}"),

@@ -171,6 +171,7 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
             Operation::MinTimestamp,
             Operation::ExternalTimestamp,
             Operation::SetExternalTimestamp(at),
+            Operation::SetLowResolutionInterval(Duration::from_millis(700)),
         ]);
     }
     match mode {
