@@ -15,6 +15,7 @@ use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region::{RegionCache, RegionFacts};
 use crate::resolve::Resolver;
 use crate::shared::{
@@ -57,6 +58,7 @@ impl Core {
             pd: Pd::new(&config),
             oracle: Oracle::new(config.low_resolution_interval, now),
             regions: RegionCache::new(config.region_ttl),
+            refresh: Refresh::new(config.regions_refresh_interval, now),
             config,
             seed,
             now,

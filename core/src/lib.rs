@@ -77,10 +77,10 @@ pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::operation::{
     ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
     OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
+    ReadOperation, RegionKeys, RegionLookup, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
-pub use crate::region::RegionFacts;
+pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;

@@ -13,6 +13,7 @@ mod commit_stories;
 mod limits;
 #[cfg(test)]
 mod lock_stories;
+mod lookup;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -39,6 +40,7 @@ use crate::timestamp::Timestamp;
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
+use lookup::Lookup;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
@@ -79,6 +81,7 @@ pub(crate) enum Op {
     Scan(Box<Scan>),
     BatchScan(Box<BatchScan>),
     Regions(Box<Regions>),
+    Lookup(Box<Lookup>),
     Get(Box<SnapshotGet>),
     BatchGet(Box<SnapshotBatchGet>),
     Commit(Box<Commit>),
@@ -129,6 +132,12 @@ impl Op {
                 RawOperation::Checksum { range } => RawRange::start_checksum(range, cx),
             },
             Operation::Regions { ranges } => Regions::start(ranges, cx),
+            Operation::GroupKeys { keys } => Regions::start_keys(keys, cx),
+            Operation::Region(what) => Lookup::start(what, cx),
+            Operation::BucketsSeen { region, used, latest } => {
+                cx.shared.buckets_seen(region, used, latest);
+                Step::Done(Ok(Reply::Done))
+            }
             Operation::Read { op, at } => Checking::start(op, at, cx),
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
@@ -159,6 +168,7 @@ impl Op {
             Self::Scan(machine) => machine.wake(tag, wake, cx),
             Self::BatchScan(machine) => machine.wake(tag, wake, cx),
             Self::Regions(machine) => machine.wake(tag, wake, cx),
+            Self::Lookup(machine) => machine.wake(tag, wake, cx),
             Self::Get(machine) => machine.wake(tag, wake, cx),
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
@@ -195,6 +205,7 @@ impl Op {
             Self::Scan(machine) => stopped(machine.stop(why, cx)),
             Self::BatchScan(machine) => stopped(machine.stop(why, cx)),
             Self::Regions(machine) => stopped(machine.stop(why, cx)),
+            Self::Lookup(machine) => stopped(machine.stop(why, cx)),
             Self::Get(machine) => stopped(machine.stop(why, cx)),
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),

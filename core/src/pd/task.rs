@@ -19,7 +19,7 @@ use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
 
 use super::way::Route;
-use super::{Pd, PdPurpose, Trouble, trouble};
+use super::{From, Pd, PdPurpose, Trouble, trouble};
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
 use crate::error::{Error, ErrorKind, Failure, GrpcStatus};
@@ -70,25 +70,30 @@ impl Pd {
 }
 
 impl Shared {
-    pub(super) fn pd_start(
+    pub(super) fn pd_start(&mut self, purpose: PdPurpose, rpc: Rpc, body: Bytes, from: From) {
+        self.pd_start_within(purpose, rpc, body, from, budget::PD);
+    }
+
+    /// The same with a budget of its own.
+    pub(super) fn pd_start_within(
         &mut self,
         purpose: PdPurpose,
         rpc: Rpc,
         body: Bytes,
-        any_member: bool,
-    ) -> Handle {
+        from: From,
+        budget: Duration,
+    ) {
         let handle = self.pd.tasks.insert(PdTask {
             purpose,
             rpc,
             body,
-            any_member: any_member && self.config.enable_follower_handle,
-            backoff: Backoff::new(budget::PD),
+            any_member: from == From::AnyMember && self.config.enable_follower_handle,
+            backoff: Backoff::new(budget),
             failures: 0,
             parked_since: None,
             state: TaskState::Parked,
         });
         self.pd_send_task(handle);
-        handle
     }
 
     /// Gives up the questions of an owner who is gone.
@@ -154,8 +159,9 @@ impl Shared {
     pub(super) fn pd_end_parked(&mut self) {
         let (now, tasks) = (self.now, &self.pd.tasks);
         let is_over = |handle: &Handle| {
-            let since = tasks.get(*handle).and_then(|task| task.parked_since);
-            since.is_none_or(|since| now.since(since) >= budget::PD)
+            let Some(task) = tasks.get(*handle) else { return true };
+            let budget = task.backoff.budget();
+            task.parked_since.is_none_or(|since| now.since(since) >= budget)
         };
         let parked = std::mem::take(&mut self.pd.parked);
         let (over, parked): (VecDeque<_>, _) = parked.into_iter().partition(is_over);
@@ -318,6 +324,22 @@ impl Shared {
                 self.pd.tasks.remove(handle);
                 self.wake(owner, tag, Wake::Pd(answer));
             }
+            PdPurpose::Buckets(region) => {
+                self.pd.tasks.remove(handle);
+                self.on_bucket_region(region, answer);
+            }
+            PdPurpose::Refresh => match answer.and_then(reply::regions) {
+                // §4.6: empty, or all without a leader.
+                Ok(none) if none.is_empty() => {
+                    let text = "PD tells of no region that has a leader";
+                    let error = Error::new(ErrorKind::RegionUnavailable, text);
+                    self.pd_task_pause(handle, error, None);
+                }
+                page => {
+                    self.pd.tasks.remove(handle);
+                    self.on_page(page);
+                }
+            },
             PdPurpose::Region(load) => match answer.and_then(reply::regions) {
                 Ok(regions) if !regions.is_empty() => {
                     self.pd.tasks.remove(handle);
@@ -348,6 +370,13 @@ impl Shared {
 impl PdTask {
     /// §14.5: the breaker is for region metadata.
     fn is_breakable(&self) -> bool {
-        matches!(self.purpose, PdPurpose::Region(_))
+        matches!(
+            self.rpc,
+            Rpc::PdGetRegion
+                | Rpc::PdGetPrevRegion
+                | Rpc::PdGetRegionById
+                | Rpc::PdScanRegions
+                | Rpc::PdBatchScanRegions
+        )
     }
 }

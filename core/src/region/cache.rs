@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::id::{Handle, Peer, PeerRole, RegionVersion, StoreId};
 use crate::operation::{Key, KeyRange};
+use crate::region::LocatedRegion;
 use crate::region::buckets::Buckets;
 use crate::region::entry::{Care, InvalidReason, NewRegion, Region, starts_before_end};
 use crate::slab::Slab;
@@ -210,6 +211,35 @@ impl RegionCache {
         epoch: impl Fn(StoreId) -> u32,
     ) -> Option<&Region> {
         self.find(version).filter(|region| region.is_usable(now, epoch))
+    }
+
+    /// The latest version of the region with this id that is known, if it can be used (§4.5). It lives
+    /// longer, as by any other lookup.
+    pub(crate) fn lookup_id(
+        &mut self,
+        id: u64,
+        now: Instant,
+        epoch: impl Fn(StoreId) -> u32,
+    ) -> Option<&Region> {
+        let handle = *self.by_id.get(&id)?;
+        self.touch(handle, now, epoch)
+    }
+
+    /// The first key of the latest version of the region with this id that is known, usable or not.
+    pub(crate) fn start_of_id(&self, id: u64) -> Option<Key> {
+        let region = self.regions.get(*self.by_id.get(&id)?)?;
+        Some(Key::copy_from_slice(region.bounds.start()))
+    }
+
+    /// A copy of this region at this version, usable or not.
+    pub(crate) fn located(&self, version: RegionVersion) -> Option<LocatedRegion> {
+        self.find(version).map(LocatedRegion::from)
+    }
+
+    /// The version of this region's buckets; 0 without buckets, `None` without this region.
+    pub(crate) fn bucket_version(&self, version: RegionVersion) -> Option<u64> {
+        let region = self.find(version)?;
+        Some(region.buckets.as_ref().map_or(0, |buckets| buckets.version))
     }
 
     /// The bounds of this region at this version, usable or not.
