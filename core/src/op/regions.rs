@@ -123,10 +123,10 @@ impl Regions {
     pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match (tag, wake) {
             (LOCATE, Wake::Located(Ok(()))) | (PAUSE, Wake::Pause) => self.walk(cx),
-            (ASK, Wake::Pd(answer)) => match self.told(answer, cx) {
-                Ok(()) => self.walk(cx),
-                Err(error) => Step::Done(Err(error)),
-            },
+            (ASK, Wake::Pd(answer)) => {
+                self.told(answer, cx);
+                self.walk(cx)
+            }
             (LOCATE, Wake::Located(Err(error))) => {
                 match cx.after_no_region(PAUSE, &mut self.backoff, error) {
                     Ok(()) => self.wait(),
@@ -137,31 +137,21 @@ impl Regions {
         }
     }
 
-    /// PD's answer to a question for many: those that can be used are cached.
-    fn told(&mut self, answer: Result<Response, Error>, cx: &mut Cx<'_>) -> Result<(), Error> {
-        let loaded = match answer.and_then(reply::regions) {
-            Ok(loaded) => loaded,
-            Err(error) if *error.kind() == ErrorKind::Unsupported => {
-                // Asked in another way; at last, one by one.
-                self.asked = None;
-                return Ok(());
+    /// PD's answer to a question for many: those that can be used are cached. Whatever else came is told
+    /// when the first one is asked for alone, and so is a region that makes no sense.
+    fn told(&mut self, answer: Result<Response, Error>, cx: &mut Cx<'_>) {
+        match answer.and_then(reply::regions) {
+            Ok(loaded) => {
+                for region in loaded {
+                    if let Ok(region) = cx.shared.decode_region(region) {
+                        cx.shared.install(region);
+                    }
+                }
             }
-            Err(error) => {
-                // §4.5: what was given up only because nobody answered is tried once more.
-                let first = self.rest.last().map(|range| range.start.clone());
-                return match first {
-                    Some(first) if cx.shared.falls_back(&first) => Ok(()),
-                    Some(_) | None => Err(error),
-                };
-            }
-        };
-        for region in loaded {
-            // Whoever wants one that makes no sense is told so when it is asked for alone.
-            if let Ok(region) = cx.shared.decode_region(region) {
-                cx.shared.install(region);
-            }
+            // Asked in another way; at last, one by one.
+            Err(error) if *error.kind() == ErrorKind::Unsupported => self.asked = None,
+            Err(_) => {}
         }
-        Ok(())
     }
 
     pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> Step {

@@ -153,6 +153,25 @@ impl Shared {
         }
     }
 
+    /// Ends questions of operations for many regions that wait for a leader: each goes on with a question
+    /// for one, which looks at what was known before (see `region::loader`).
+    pub(super) fn pd_end_scans(&mut self) {
+        let tasks = &self.pd.tasks;
+        let scans = |handle: &Handle| {
+            tasks.get(*handle).is_some_and(|task| {
+                let scan = matches!(task.rpc, Rpc::PdBatchScanRegions | Rpc::PdScanRegions);
+                scan && matches!(task.purpose, PdPurpose::Owner(..))
+            })
+        };
+        let parked = std::mem::take(&mut self.pd.parked);
+        let (scans, parked): (VecDeque<_>, _) = parked.into_iter().partition(scans);
+        self.pd.parked = parked;
+        for handle in scans {
+            let error = self.pd.why_unavailable();
+            self.pd_task_done(handle, Err(error));
+        }
+    }
+
     /// Ends what has waited for a leader as long as a question to PD may wait. An operation has its
     /// deadline; but what is left of one that is over has nobody to wait for it, and would keep the
     /// search going for ever.

@@ -129,16 +129,21 @@ impl RegionCache {
         now: Instant,
         epoch: impl Fn(StoreId) -> u32,
     ) -> Option<&Region> {
+        let handle = self.ending(key)?;
+        self.touch(handle, now, epoch)
+    }
+
+    /// The region with `start < key ≤ end`, usable or not; for the empty key the one without end.
+    fn ending(&self, key: &[u8]) -> Option<Handle> {
         let below = match key.is_empty() {
             true => Bound::Unbounded,
             false => Bound::Excluded(key),
         };
         let below = (Bound::Unbounded, below);
         let (_, handle) = self.by_start.range::<[u8], _>(below).next_back()?;
-        let handle = *handle;
-        let end = self.regions.get(handle)?.bounds.end();
+        let end = self.regions.get(*handle)?.bounds.end();
         let contains = end.is_empty() || (!key.is_empty() && key <= end);
-        if contains { self.touch(handle, now, epoch) } else { None }
+        contains.then_some(*handle)
     }
 
     /// Whether a usable region begins after `low` and before `high`.
@@ -384,7 +389,15 @@ impl RegionCache {
     /// PD cannot be asked. If all that is held against the region of this key is that its stores died or
     /// its replicas did not answer, they may do so by now.
     pub(crate) fn revive(&mut self, key: &[u8], epoch: impl Fn(StoreId) -> u32) {
-        let handle = self.containing(key);
+        self.revive_at(self.containing(key), epoch);
+    }
+
+    /// The same for the region that [`RegionCache::lookup_end`] leads to.
+    pub(crate) fn revive_end(&mut self, key: &[u8], epoch: impl Fn(StoreId) -> u32) {
+        self.revive_at(self.ending(key), epoch);
+    }
+
+    fn revive_at(&mut self, handle: Option<Handle>, epoch: impl Fn(StoreId) -> u32) {
         let Some(region) = handle.and_then(|handle| self.regions.get_mut(handle)) else {
             return;
         };

@@ -242,7 +242,7 @@ fn load_loops() {
                 ",
             ),
             (
-                "batchScanRegions, refused: an error",
+                "batchScanRegions, refused: the one alone, refused: an error",
                 FOUR,
                 "
                 $ ready
@@ -251,7 +251,44 @@ fn load_loops() {
                 $ regions a..z
                 > 1 PD PdBatchScanRegions a..z limit 128
                 $ 1 no overloaded
+                > 2 PD PdGetRegion a
+                $ 2 no overloaded
                 = op 2: PdRefused: PD answered UNKNOWN: overloaded
+                ",
+            ),
+            (
+                "batchScanRegions without any PD: what was given up for want of answers is used",
+                ONE,
+                "
+                $ silence stores
+                $ get a
+                > 1 store 1 RawGet a | region 1
+                $ 1 refused
+                > 2 store 1 HealthCheck
+                $ 2 refused
+                $ wait
+                ~ 88ms: Backoff
+                > 3 store 2 RawGet a | region 1 retry
+                $ 3 refused
+                > 4 store 2 HealthCheck
+                $ 4 refused
+                $ wait
+                ~ 276ms: Backoff
+                > 5 store 3 RawGet a | region 1 retry
+                $ 5 refused
+                > 6 store 3 HealthCheck
+                $ 6 refused
+                $ silence pd
+                $ regions a..z
+                > 7 PD PdBatchScanRegions a..z limit 128
+                $ 7 lost
+                > 8 PD PdGetMembers
+                $ 8 refused
+                $ wait
+                ~ 294ms: PdRefresh
+                > 9 PD PdGetMembers
+                $ 9 refused
+                = op 2: region 1.1 ..: a..z
                 ",
             ),
             (

@@ -145,19 +145,28 @@ impl Shared {
     /// nobody answered.
     pub(crate) fn old_region(&mut self, id: u64) -> Option<LocatedRegion> {
         let start = self.regions.start_of_id(id)?;
-        if self.falls_back(&start) { self.locate_id(id) } else { None }
+        let known = self.falls_back(&start, Seek::Containing);
+        if known { self.locate_id(id) } else { None }
     }
 
     /// §4.5: the region of a key could not be loaded. If what is known of it was given up only because
     /// nobody answered, that is used again, and a later lookup has it loaded anew.
-    pub(crate) fn falls_back(&mut self, key: &Key) -> bool {
-        let stores = &self.stores;
-        self.regions.revive(key, |store| stores.epoch(store));
-        let Some(version) = self.cached(key, Seek::Containing) else {
+    fn falls_back(&mut self, key: &Key, seek: Seek) -> bool {
+        let Some(version) = self.revived(key, seek) else {
             return false;
         };
         self.regions.reload_later(version, self.now);
         true
+    }
+
+    /// The region of a key; also if it was given up, unless for another reason than want of an answer.
+    fn revived(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
+        let stores = &self.stores;
+        match seek {
+            Seek::Containing => self.regions.revive(key, |store| stores.epoch(store)),
+            Seek::Before => self.regions.revive_end(key, |store| stores.epoch(store)),
+        }
+        self.cached(key, seek)
     }
 
     fn cached(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
@@ -366,7 +375,7 @@ impl Shared {
                 Err(error)
                     if seeker.key == load.anchor || *error.kind() == ErrorKind::PdUnavailable =>
                 {
-                    let known = load.seek == Seek::Containing && self.falls_back(&seeker.key);
+                    let known = self.falls_back(&seeker.key, load.seek);
                     let told = if known { Ok(()) } else { Err(error.clone()) };
                     self.wake_located(seeker.waiter, told);
                 }
@@ -386,11 +395,7 @@ impl Shared {
             let Some(load) = self.loader.loads.get_mut(handle) else { continue };
             let seek = load.seek;
             for seeker in std::mem::take(&mut load.seekers) {
-                let stores = &self.stores;
-                if seek == Seek::Containing {
-                    self.regions.revive(&seeker.key, |store| stores.epoch(store));
-                }
-                if self.cached(&seeker.key, seek).is_some() {
+                if self.revived(&seeker.key, seek).is_some() {
                     self.wake_located(seeker.waiter, Ok(()));
                 } else if let Some(load) = self.loader.loads.get_mut(handle) {
                     load.seekers.push(seeker);

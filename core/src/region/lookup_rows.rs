@@ -189,6 +189,35 @@ fn lookup_paths() {
                 ",
             ),
             (
+                "LocateEndKey, needReloadOnAccess: the load fails, the old region is given",
+                ONE,
+                "
+                $ silence stores
+                $ get a
+                > 1 store 1 RawGet a | region 1
+                $ 1 refused
+                > 2 store 1 HealthCheck
+                $ 2 refused
+                $ wait
+                ~ 88ms: Backoff
+                > 3 store 2 RawGet a | region 1 retry
+                $ 3 refused
+                > 4 store 2 HealthCheck
+                $ 4 refused
+                $ wait
+                ~ 276ms: Backoff
+                > 5 store 3 RawGet a | region 1 retry
+                $ 5 refused
+                > 6 store 3 HealthCheck
+                $ 6 refused
+                $ silence pd
+                $ locate_end z
+                > 7 PD PdGetRegion z
+                $ 7 no overloaded
+                = op 2: region 1@1.1 .. led from store 1
+                ",
+            ),
+            (
                 "LocateRegionByID, miss: PD's leader is asked by id, also where followers may answer",
                 TWO,
                 "
