@@ -56,7 +56,8 @@
 //! groups, GC barriers, watches. API V2 is refused by stores, though PD knows the default keyspace.
 //!
 //! Not there at all: replication (there is one copy of the data, and replicas never lag), raft
-//! logs, execution details in responses, buckets.
+//! logs, execution details in responses. Buckets are what PD was told of ([`Cluster::set_buckets`]); stores
+//! know none.
 //!
 //! Rules are cited by the sheets they are collected in, as `transactions.md §20.1`: what was read
 //! from the sources of TiKV, PD and client-go.

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anatase::{BoundRange, Config, ErrorKind, RawClient, Region, Regions, TransactionClient};
+use anatase::{
+    BoundRange, Bytes, Config, ErrorKind, RawClient, Region, Regions, TransactionClient,
+};
 use anatase_cluster::serve::{ServeOptions, Server};
-use anatase_cluster::{Cluster, ClusterConfig};
+use anatase_cluster::{Cluster, ClusterConfig, Fault, On, RegionFault};
 use anatase_proto::rpc::Rpc;
 use anatase_tests::{Dice, bounded};
 
@@ -346,6 +348,55 @@ async fn a_refresh_learns_of_a_split() {
         server.with(|cluster| assert_eq!(cluster.calls(Rpc::RawGet), 0));
         refreshed.close().await;
         usual.close().await;
+    })
+    .await;
+}
+
+/// control-plane.md §4.9: buckets come with a region; newer ones that a store tells of are taken, and
+/// those that somebody has seen are fetched from PD, in the background.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buckets_follow() {
+    bounded(async {
+        let server = serve(&[]).await;
+        let bucket = |region: &Region, key: &str| {
+            let bucket = region.bucket(key).expect("a key of the region");
+            let text = |key: &[u8]| String::from_utf8(key.to_vec()).expect("text");
+            (region.buckets_version(), text(&bucket.start), text(&bucket.end))
+        };
+        let borders =
+            |keys: &[&'static str]| keys.iter().map(|key| Bytes::from(*key)).collect::<Vec<_>>();
+        let id = server.with(|cluster| {
+            let id = cluster.regions().next().expect("a region").id;
+            cluster.set_buckets(id, 5, borders(&["", "g", ""]));
+            id
+        });
+        let client = RawClient::new([server.pd_address()]).await.expect("a client");
+        let regions = client.regions();
+        let region = regions.of_key("b").await.expect("a region");
+        assert_eq!(bucket(&region, "b"), (Some(5), String::new(), "g".into()));
+        assert_eq!(bucket(&region, "g"), (Some(5), "g".into(), String::new()));
+        // A store tells of newer ones, with their borders.
+        server.with(|cluster| {
+            let keys = borders(&["", "d", "g", ""]);
+            let fault = RegionFault::BucketVersionNotMatch { version: 6, keys };
+            cluster.faults().next(On::rpc(Rpc::RawGet), Fault::Region(fault));
+        });
+        client.get("b").await.expect("a read");
+        let region = regions.cached("b").await.unwrap().expect("it is known");
+        assert_eq!(bucket(&region, "e"), (Some(6), "d".into(), "g".into()));
+        // Somebody saw newer ones elsewhere.
+        server.with(|cluster| cluster.set_buckets(id, 9, borders(&["", "x", ""])));
+        for used in [5, 6, 6] {
+            regions.buckets_seen(region.version, used, 9).await.expect("at once");
+        }
+        let mut seen = region;
+        while seen.buckets_version() == Some(6) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            seen = regions.cached("b").await.unwrap().expect("it is known");
+        }
+        assert_eq!(bucket(&seen, "y"), (Some(9), "x".into(), String::new()));
+        server.with(|cluster| assert_eq!(cluster.calls(Rpc::PdGetRegionById), 1));
+        client.close().await;
     })
     .await;
 }
