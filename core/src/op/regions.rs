@@ -123,10 +123,10 @@ impl Regions {
     pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match (tag, wake) {
             (LOCATE, Wake::Located(Ok(()))) | (PAUSE, Wake::Pause) => self.walk(cx),
-            (ASK, Wake::Pd(answer)) => {
-                self.told(answer, cx);
-                self.walk(cx)
-            }
+            (ASK, Wake::Pd(answer)) => match self.told(answer, cx) {
+                Ok(()) => self.walk(cx),
+                Err(error) => Step::Done(Err(error)),
+            },
             (LOCATE, Wake::Located(Err(error))) => {
                 match cx.after_no_region(PAUSE, &mut self.backoff, error) {
                     Ok(()) => self.wait(),
@@ -137,21 +137,35 @@ impl Regions {
         }
     }
 
-    /// PD's answer to a question for many: those that can be used are cached. Whatever else came is told
-    /// when the first one is asked for alone, and so is a region that makes no sense.
-    fn told(&mut self, answer: Result<Response, Error>, cx: &mut Cx<'_>) {
-        match answer.and_then(reply::regions) {
+    /// PD's answer to a question for many: those that can be used are cached. Most of whatever else came
+    /// is told when the first one is asked for alone, and so is a region that makes no sense.
+    ///
+    /// # Errors
+    /// The budget of the question is spent: another one would have a second budget.
+    fn told(&mut self, answer: Result<Response, Error>, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let error = match answer.and_then(reply::regions) {
             Ok(loaded) => {
                 for region in loaded {
                     if let Ok(region) = cx.shared.decode_region(region) {
                         cx.shared.install(region);
                     }
                 }
+                return Ok(());
             }
+            Err(error) => error,
+        };
+        if *error.kind() == ErrorKind::Unsupported {
             // Asked in another way; at last, one by one.
-            Err(error) if *error.kind() == ErrorKind::Unsupported => self.asked = None,
-            Err(_) => {}
+            self.asked = None;
+            return Ok(());
         }
+        // Given up before that, for want of a leader, it is `Cancelled`.
+        let spent = *error.kind() == ErrorKind::PdUnavailable;
+        let known = self
+            .rest
+            .last()
+            .is_some_and(|range| spent && cx.shared.falls_back(&range.start, Seek::Containing));
+        if spent && !known { Err(error) } else { Ok(()) }
     }
 
     pub(crate) fn stop(self, why: Stop, cx: &mut Cx<'_>) -> Step {

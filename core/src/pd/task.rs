@@ -167,7 +167,9 @@ impl Shared {
         let (scans, parked): (VecDeque<_>, _) = parked.into_iter().partition(scans);
         self.pd.parked = parked;
         for handle in scans {
-            let error = self.pd.why_unavailable();
+            let cause = self.pd.why_unavailable();
+            let text = "a question for many regions is not put to an absent PD";
+            let error = Error::new(ErrorKind::Cancelled, text).because(Some(cause));
             self.pd_task_done(handle, Err(error));
         }
     }

@@ -151,7 +151,7 @@ impl Shared {
 
     /// §4.5: the region of a key could not be loaded. If what is known of it was given up only because
     /// nobody answered, that is used again, and a later lookup has it loaded anew.
-    fn falls_back(&mut self, key: &Key, seek: Seek) -> bool {
+    pub(crate) fn falls_back(&mut self, key: &Key, seek: Seek) -> bool {
         let Some(version) = self.revived(key, seek) else {
             return false;
         };
