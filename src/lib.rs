@@ -92,9 +92,9 @@ pub use anatase_client::{
     ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
     IntoValue, IsolationLevel, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next,
-    OperationFuture, Priority, RawChecksum, RawRequest, Region, RegionVersion, Request, Result,
-    ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture,
-    TryNext, Value, WriteConflict,
+    OperationFuture, Priority, RawChecksum, RawRequest, Region, RegionVersion, Regions, Request,
+    Result, ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead,
+    TransactionReadFuture, TryNext, Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

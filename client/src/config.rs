@@ -49,6 +49,7 @@ pub struct Config {
     pub(crate) low_resolution_interval: Duration,
     pub(crate) validate_read_timestamp: bool,
     pub(crate) pd_breaker_percent: u32,
+    pub(crate) regions_refresh_interval: Option<Duration>,
     pub(crate) max_operations: usize,
     pub(crate) scan_page_size: u32,
     pub(crate) snapshot_cache_size: usize,
@@ -75,6 +76,7 @@ impl Default for Config {
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
             pd_breaker_percent: 0,
+            regions_refresh_interval: None,
             max_operations: 1 << 20,
             scan_page_size: 256,
             snapshot_cache_size: 16 << 20,
@@ -197,6 +199,18 @@ impl Config {
     #[must_use]
     pub fn with_pd_circuit_breaker(mut self, error_percent: u32) -> Self {
         self.pd_breaker_percent = error_percent;
+        self
+    }
+
+    /// All regions are asked of PD anew every `interval`, in the background and ten thousand at a time, so
+    /// that fewer requests go astray in a cluster that changes much; a client that is not used asks
+    /// nothing. Off by default, as in client-go (RegionsRefreshInterval): each region is asked for when it
+    /// is wanted, and corrected when a store says so. Shorter than a second is a second.
+    ///
+    /// Each page of it keeps a client busy for some ten milliseconds.
+    #[must_use]
+    pub fn with_regions_refresh_interval(mut self, interval: Duration) -> Self {
+        self.regions_refresh_interval = Some(interval);
         self
     }
 
@@ -336,6 +350,7 @@ impl Config {
         config.validate_read_timestamp = self.validate_read_timestamp;
         config.check_visibility = self.check_visibility;
         config.pd_breaker.error_percent = self.pd_breaker_percent;
+        config.regions_refresh_interval = self.regions_refresh_interval;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
         config
     }

@@ -47,6 +47,7 @@ mod key;
 mod operation;
 mod range;
 mod raw;
+mod regions;
 mod request;
 mod runtime;
 mod signal;
@@ -68,8 +69,9 @@ pub use key::{IntoValue, Key, KvPair, Value};
 pub use operation::OperationFuture;
 pub use range::BoundRange;
 pub use raw::{
-    Coprocessor, CoprocessorFuture, MAX_RAW_SCAN_LIMIT, RawChecksum, RawClient, RawRequest, Region,
+    Coprocessor, CoprocessorFuture, MAX_RAW_SCAN_LIMIT, RawChecksum, RawClient, RawRequest,
 };
+pub use regions::{Region, Regions};
 pub use request::Request;
 pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
 pub use stream::{Next, ScanStream, TryNext};

@@ -108,6 +108,10 @@ pub struct Config {
     pub region_ttl: Duration,
     /// A random part of this is added to `region_ttl` (60 s in client-go).
     pub region_ttl_jitter: Duration,
+    /// How often all regions are asked of PD anew, page by page and in the background, at most; a core
+    /// that is not used asks nothing (client-go's RegionsRefreshInterval). `None`, the default as in
+    /// client-go: each when it is wanted and not known, or no more to be trusted.
+    pub regions_refresh_interval: Option<Duration>,
     /// At how many bytes of keys and values a batch of prewrites, or of commits, is closed (16 KiB).
     pub txn_batch_size: usize,
     /// At how many bytes of keys and values a raw batch put is closed (16 KiB).
@@ -158,6 +162,7 @@ impl Config {
             pd_breaker: BreakerConfig::default(),
             region_ttl: Duration::from_secs(600),
             region_ttl_jitter: Duration::from_secs(60),
+            regions_refresh_interval: None,
             txn_batch_size: 16 << 10,
             raw_batch_put_size: 16 << 10,
             raw_batch_keys: 512,
@@ -211,6 +216,7 @@ mod tests {
             pd_breaker,
             region_ttl,
             region_ttl_jitter,
+            regions_refresh_interval,
             txn_batch_size,
             raw_batch_put_size,
             raw_batch_keys,
@@ -267,6 +273,7 @@ mod tests {
             ("control-plane.md §14.1, forwarding", enable_forwarding, false),
             ("control-plane.md §14.3, follower proxy", tso_follower_proxy, false),
             ("control-plane.md §14.2, follower handle", enable_follower_handle, false),
+            ("control-plane.md §4.10, full refresh", regions_refresh_interval.is_some(), false),
         ];
         for (row, found, expected) in switches {
             assert_eq!(found, expected, "{row}");

@@ -15,6 +15,7 @@ use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region::{RegionCache, RegionFacts};
 use crate::resolve::Resolver;
 use crate::safe_point::SafePoint;
@@ -60,6 +61,7 @@ impl Core {
             safe_point: SafePoint::default(),
             passes: Passes::default(),
             regions: RegionCache::new(config.region_ttl),
+            refresh: Refresh::new(config.regions_refresh_interval, now),
             config,
             seed,
             now,

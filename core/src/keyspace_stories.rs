@@ -431,3 +431,37 @@ fn a_keyspace_waits_for_a_leader_as_long_as_pd_is_looked_for() {
     let waited = story.now.since(since).as_secs();
     assert!(told.contains("= PdUnavailable") && (99..102).contains(&waited), "{waited} {told}");
 }
+
+/// control-plane.md §4.5 to §4.7 in a keyspace: no end is the keyspace's end, and a region of somebody
+/// else is none, by its id neither.
+#[test]
+fn regions_of_a_keyspace() {
+    story_in(
+        "tenant",
+        Raw,
+        "..^r<00><00><05>=1 ^r<00><00><05>..k=2 k..^r<00><00><06>=3 ^r<00><00><06>..=4",
+        "
+        $ ready
+        = done
+        $ silence pd
+        $ regions ..
+        > 1 PD PdBatchScanRegions r<00><00><05><00><00><00><00><fb>..r<00><00><06><00><00><00><00><fb> limit 128
+        $ 1 ok
+        = op 2: region 2.1 ..k: ..k, region 3.1 k..: k..
+        $ keys z b
+        = op 3: region 2: b, region 3: z
+        $ locate_end
+        = op 4: region 3@1.1 k.. led from store 1
+        $ locate_id 3
+        = op 5: region 3@1.1 k.. led from store 1
+        $ locate_id 1
+        > 2 PD PdGetRegionById 1
+        $ 2 ok
+        = op 6: RegionUnavailable: region 1: it holds no key of the keyspace
+        $ pd_id 4
+        > 3 PD PdGetRegionById 4
+        $ 3 ok
+        = op 7: RegionUnavailable: region 4: it holds no key of the keyspace
+        ",
+    );
+}

@@ -81,11 +81,11 @@ pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::operation::{
     Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
     KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
-    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionRanges, Reply,
-    ScanSpec, Value, next_key,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionKeys,
+    RegionLookup, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
-pub use crate::region::RegionFacts;
+pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
+use crate::region::LocatedRegion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
 use crate::txn::{ReadOptions, TxnOptions};
@@ -164,6 +165,25 @@ pub enum Operation {
         /// The ranges.
         ranges: Vec<KeyRange>,
     },
+    /// Which regions these keys lie in, whatever their order. Answered by [`Reply::KeyGroups`], in the
+    /// order of regions; within a group keys stand as they were given, repeats included.
+    GroupKeys {
+        /// The keys.
+        keys: Vec<Key>,
+    },
+    /// One region. Answered by [`Reply::Region`].
+    Region(RegionLookup),
+    /// Somebody who asked a store outside of the core was told that a region's buckets are at another
+    /// version. If the cached ones are older, they are fetched in the background, once at a time for
+    /// each region (`control-plane.md` §4.9). Answered by [`Reply::Done`] at once.
+    BucketsSeen {
+        /// The region, as it was asked.
+        region: RegionVersion,
+        /// The version of the buckets that the question was made along; 0 for none.
+        used: u64,
+        /// The version that the store told.
+        latest: u64,
+    },
     /// A read of a snapshot.
     Read {
         /// What to read.
@@ -206,6 +226,9 @@ impl Operation {
             Self::Ready
             | Self::Raw { .. }
             | Self::Regions { .. }
+            | Self::GroupKeys { .. }
+            | Self::Region(_)
+            | Self::BucketsSeen { .. }
             | Self::Read { .. }
             | Self::Commit(_)
             | Self::Rollback { .. } => false,
@@ -376,11 +399,39 @@ impl RawChecksum {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RegionRanges {
     /// The region, at the version that was found.
-    pub region: RegionVersion,
-    /// All keys that belong to it.
-    pub bounds: KeyRange,
+    pub region: LocatedRegion,
     /// The parts, in the order of the ranges asked for.
     pub ranges: Vec<KeyRange>,
+}
+
+/// A region, and the keys that lie in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegionKeys {
+    /// The region, at the version that was found.
+    pub region: LocatedRegion,
+    /// The keys, in the order asked for.
+    pub keys: Vec<Key>,
+}
+
+/// Which region is meant, and who is asked (`control-plane.md` §4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegionLookup {
+    /// The region with `start ≤ key < end`.
+    Containing(Key),
+    /// The region with `start < key ≤ end`: where keys below the exclusive bound `key` end. For the
+    /// empty key, which as a bound is above all keys, the last region.
+    Before(Key),
+    /// The region with this id, in the latest version that is known.
+    /// [`ErrorKind::RegionUnavailable`](crate::ErrorKind::RegionUnavailable), without a second try, if
+    /// PD's leader knows none.
+    ById(u64),
+    /// As [`RegionLookup::Containing`], but nobody is asked: `None` if the region is not known, is not
+    /// to be used any more, or should be loaded anew.
+    Cached(Key),
+    /// The region with this id as PD's leader has it now, whatever is known. What it says is not kept:
+    /// for diagnostics.
+    ByIdFromPd(u64),
 }
 
 /// A read of a snapshot.
@@ -586,6 +637,10 @@ pub enum Reply {
     Checksum(RawChecksum),
     /// Regions.
     Regions(Vec<RegionRanges>),
+    /// Keys by region.
+    KeyGroups(Vec<RegionKeys>),
+    /// A region; `None` only where nobody was to be asked.
+    Region(Option<Box<LocatedRegion>>),
     /// What a plug-in answered.
     Bytes(Value),
     /// A timestamp.

@@ -26,6 +26,7 @@ use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::RegionCache;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region_call::RegionCall;
 use crate::resolve::{Resolved, Resolver};
 use crate::safe_point::SafePoint;
@@ -196,6 +197,7 @@ pub(crate) struct Shared {
     pub(crate) closing: bool,
     pub(crate) regions: RegionCache,
     pub(crate) loader: Loader,
+    pub(crate) refresh: Refresh,
     pub(crate) stores: StoreTable,
     pub(crate) pd: Pd,
     pub(crate) tso: Tso,

@@ -17,6 +17,7 @@ use crate::connect;
 use crate::driver::{Handle, Over};
 use crate::error::{Error, Result};
 use crate::operation::{OperationFuture, kinds};
+use crate::regions::Regions;
 use crate::request::Request;
 use crate::runtime::{DefaultRuntime, Instant, Runtime};
 use crate::transport::Transport;
@@ -114,6 +115,11 @@ impl<R> TransactionClient<R> {
     /// The id of the cluster, as PD names it.
     pub fn cluster_id(&self) -> u64 {
         self.handle.driver.cluster_id()
+    }
+
+    /// The regions of the cluster, as this client knows them.
+    pub fn regions(&self) -> Regions {
+        Regions::new(self.handle.clone(), self.settings.timeout)
     }
 
     /// Begins an optimistic transaction: it reads a snapshot, keeps its writes to itself, and finds

@@ -89,6 +89,9 @@ impl Clock {
             | Operation::Timestamp
             | Operation::Raw { .. }
             | Operation::Regions { .. }
+            | Operation::GroupKeys { .. }
+            | Operation::Region(_)
+            | Operation::BucketsSeen { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
             | Operation::Rollback { .. } => return super::misrouted("another operation"),

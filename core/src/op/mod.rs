@@ -13,6 +13,7 @@ mod commit_stories;
 mod limits;
 #[cfg(test)]
 mod lock_stories;
+mod lookup;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -42,6 +43,7 @@ use crate::shared::{Cx, Shared, Tag, Wake};
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
+use lookup::Lookup;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
@@ -85,6 +87,7 @@ pub(crate) enum Op {
     Scan(Box<Scan>),
     BatchScan(Box<BatchScan>),
     Regions(Box<Regions>),
+    Lookup(Box<Lookup>),
     Get(Box<SnapshotGet>),
     BatchGet(Box<SnapshotBatchGet>),
     /// A read that waits to be judged.
@@ -142,6 +145,12 @@ impl Op {
             Operation::Read { op, at, options } => {
                 Checking::start(op, ReadView::new(at, options), false, cx)
             }
+            Operation::GroupKeys { keys } => Regions::start_keys(keys, cx),
+            Operation::Region(what) => Lookup::start(what, cx),
+            Operation::BucketsSeen { region, used, latest } => {
+                cx.shared.buckets_seen(region, used, latest);
+                Step::Done(Ok(Reply::Done))
+            }
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
         }
@@ -171,6 +180,7 @@ impl Op {
             Self::Scan(machine) => machine.wake(tag, wake, cx),
             Self::BatchScan(machine) => machine.wake(tag, wake, cx),
             Self::Regions(machine) => machine.wake(tag, wake, cx),
+            Self::Lookup(machine) => machine.wake(tag, wake, cx),
             Self::Get(machine) => machine.wake(tag, wake, cx),
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
             Self::Visible(machine) => machine.wake(wake, cx),
@@ -208,6 +218,7 @@ impl Op {
             Self::Scan(machine) => stopped(machine.stop(why, cx)),
             Self::BatchScan(machine) => stopped(machine.stop(why, cx)),
             Self::Regions(machine) => stopped(machine.stop(why, cx)),
+            Self::Lookup(machine) => stopped(machine.stop(why, cx)),
             Self::Get(machine) => stopped(machine.stop(why, cx)),
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
             Self::Visible(machine) => stopped(machine.stop(why, cx)),

@@ -79,6 +79,10 @@ pub(crate) struct Pd {
 pub(crate) enum PdPurpose {
     /// On behalf of this load.
     Region(Handle),
+    /// The buckets of the region with this id.
+    Buckets(u64),
+    /// The next page of a refresh of all regions.
+    Refresh,
     Store(StoreId),
     /// The keyspace of all keys.
     Keyspace,

@@ -448,10 +448,12 @@ impl Shared {
         let Attempt { region, peer, .. } = attempt;
         let error = region_error.to_error().at(Some(region), Some(peer.store));
         let situation = self.situation(call, attempt, &region_error);
-        if let RegionError::BucketVersionNotMatch { version, keys } = &region_error
-            && let Some(buckets) = self.buckets(*version, keys)
-        {
-            self.regions.set_buckets(region, buckets);
+        if let RegionError::BucketVersionNotMatch { version, keys } = &region_error {
+            match self.buckets(*version, keys) {
+                Some(buckets) => self.regions.set_buckets(region, buckets),
+                // The store told their version only, or what makes no sense: PD knows better.
+                None => self.buckets_seen(region, 0, *version),
+            }
         }
         let busy = matches!(region_error, RegionError::ServerIsBusy { .. });
         if let RegionError::ServerIsBusy { estimated_wait_ms, .. } = &region_error {

@@ -202,9 +202,22 @@ fn body(request: &Request) -> String {
         }
         Rpc::PdBatchScanRegions => {
             let scan: pdpb::BatchScanRegionsRequest = m(request);
-            let range = &scan.ranges[0];
-            format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
+            let limit = scan.limit;
+            let one = |range: &pdpb::KeyRange| {
+                format!("{}..{}", text(&range.start_key), text(&range.end_key))
+            };
+            match &scan.ranges[..] {
+                [first, .., last] if scan.ranges.len() > 8 => {
+                    let (first, last) = (one(first), one(last));
+                    format!("{first} … {last}: {} ranges, limit {limit}", scan.ranges.len())
+                }
+                few => {
+                    let few = few.iter().map(one).collect::<Vec<_>>().join(" ");
+                    format!("{few} limit {limit}")
+                }
+            }
         }
+        Rpc::PdGetRegionById => m::<pdpb::GetRegionByIdRequest>(request).region_id.to_string(),
         Rpc::PdScanRegions => {
             let scan: pdpb::ScanRegionsRequest = m(request);
             format!("{}..{} limit {}", text(&scan.start_key), text(&scan.end_key), scan.limit)
@@ -306,10 +319,25 @@ pub(super) fn reply(reply: &Reply) -> String {
                 |range: &crate::KeyRange| format!(" {}..{}", text(&range.start), text(&range.end));
             let one = |found: &crate::RegionRanges| {
                 let ranges: String = found.ranges.iter().map(range).collect();
-                let (region, bounds) = (found.region, range(&found.bounds));
+                let (region, bounds) = (found.region.version, range(&found.region.bounds));
                 format!("region {}.{}{bounds}:{ranges}", region.id, region.version)
             };
             regions.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Reply::KeyGroups(groups) => {
+            let one = |group: &crate::RegionKeys| {
+                format!("region {}: {}", group.region.version.id, texts(&group.keys))
+            };
+            groups.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Reply::Region(None) => "none".into(),
+        Reply::Region(Some(found)) => {
+            let (start, end) = (text(&found.bounds.start), text(&found.bounds.end));
+            let leader = found.leader.map_or(0, |leader| leader.store.0);
+            let buckets = found.buckets.as_ref().map_or(String::new(), |buckets| {
+                format!(", buckets {}: {}", buckets.version, texts(&buckets.keys))
+            });
+            format!("region {} {start}..{end} led from store {leader}{buckets}", found.version)
         }
         Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),

@@ -57,7 +57,27 @@ pub(crate) fn story_in(keyspace: &str, mode: KeyMode, regions: &str, text: &str)
 }
 
 #[track_caller]
-fn play(mut story: Story, text: &str) {
+fn play(story: Story, text: &str) {
+    let (told, expected) = perform(story, text);
+    assert!(told == expected, "the story went otherwise:\n\n{told}\n==== expected:\n\n{expected}");
+}
+
+/// A decision table: each row is a name, the regions, and what is told. All rows are played; the names of
+/// those that go otherwise are told together.
+#[track_caller]
+pub(crate) fn rows(mode: KeyMode, rows: &[(&str, &str, &str)]) {
+    let mut wrong = String::new();
+    for (row, regions, text) in rows {
+        let (told, expected) = perform(Story::new(mode, regions), text);
+        if told != expected {
+            wrong += &format!("==== {row}:\n{told}---- expected:\n{expected}");
+        }
+    }
+    assert!(wrong.is_empty(), "rows went otherwise:\n{wrong}");
+}
+
+/// What is told, and what should have been.
+fn perform(mut story: Story, text: &str) -> (String, String) {
     let mut told = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(input) = line.strip_prefix('$') {
@@ -76,7 +96,7 @@ fn play(mut story: Story, text: &str) {
         .filter(|line| !line.is_empty())
         .map(|l| format!("{l}\n"))
         .collect();
-    assert!(told == expected, "the story went otherwise:\n\n{told}\n==== expected:\n\n{expected}");
+    (told, expected)
 }
 
 pub(crate) struct Story {
@@ -116,6 +136,10 @@ pub(crate) struct Story {
     pub(crate) safe_point: u64,
     /// Where PD knows no region it names the last one it knows.
     pub(crate) pd_lies: bool,
+    /// How many regions PD tells at once, if fewer than it is asked for.
+    pub(crate) pd_limit: Option<usize>,
+    /// Buckets by region, as PD tells them.
+    pub(crate) buckets: BTreeMap<u64, (u64, Vec<String>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -204,6 +228,8 @@ impl Story {
             tso_is_silent: false,
             safe_point: 0,
             pd_lies: false,
+            pd_limit: None,
+            buckets: BTreeMap::new(),
             stores_are_silent: false,
             addresses: BTreeMap::new(),
         }

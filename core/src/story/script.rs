@@ -7,6 +7,8 @@
 //! | `atomic put …`, `atomic delete …` and so on | the same in atomic mode |
 //! | `cas K V W`, `cas K V W ttl N`, `cad K V` | compare-and-swap and -delete; `-` for no value, `""` for the empty one |
 //! | `delete_range A..B`, `checksum A..B`, `regions A..B…` | |
+//! | `keys K…`, `locate K`, `locate_end K`, `locate_id ID`, `try K`, `pd_id ID` | regions of keys; one region |
+//! | `seen ID VERSION USED LATEST` | a store told of other buckets |
 //! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
@@ -15,7 +17,8 @@
 //! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
 //! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
 //! | `wait`, `pass MS` | time goes on |
-//! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
+//! | `split ID at K as NEW`, `merge ID`, `leader ID STORE` | what PD knows from now on; store 0: nobody leads |
+//! | `buckets ID VERSION K…`, `pd_limit N` | what PD tells of buckets (`-`: no end); how many regions at once |
 //! | `cancel N`, `close`, `link_down STORE` | |
 //! | `low`, `stale MS`, `min`, `external`, `set_external @TS`, `interval MS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
@@ -37,8 +40,8 @@ use crate::txn::{IsolationLevel, Priority, ReadOptions};
 use crate::wire::Response;
 use crate::{
     ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
-    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion,
-    ScanSpec, StoreId, Timestamp, Value,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionLookup,
+    RegionVersion, ScanSpec, StoreId, Timestamp, Value,
 };
 
 impl Story {
@@ -80,6 +83,12 @@ impl Story {
             "pd_leader" => self.pd_leader = words[0].parse().expect("a member"),
             "pd_lags" => self.lagging = Some(self.regions.clone()),
             "pd_lies" => self.pd_lies = true,
+            "pd_limit" => self.pd_limit = Some(words[0].parse().expect("a number of regions")),
+            "buckets" => {
+                let keys = words[2..].iter().map(|key| (*key).to_owned()).collect();
+                self.buckets.insert(number(words[0]), (number(words[1]), keys));
+            }
+            "merge" => self.merge(&words),
             "pd_catches_up" => self.lagging = None,
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
@@ -188,6 +197,10 @@ impl Story {
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
             "breaker" => self.config.pd_breaker.error_percent = value(),
+            "refresh" => {
+                let interval = Duration::from_secs(value().into());
+                self.config.regions_refresh_interval = Some(interval);
+            }
             other => panic!("no such setting: {other}"),
         }
         self.config.pd_breaker.min_qps = 0;
@@ -215,6 +228,16 @@ impl Story {
             })
             .collect();
         self.tell(format!("~ {}", numbers.join(", ")));
+    }
+
+    /// `merge ID`: with the region behind it, which is no more.
+    fn merge(&mut self, words: &[&str]) {
+        let id = number(words[0]);
+        let at = self.regions.iter().position(|region| region.id == id).expect("a region");
+        let right = self.regions.remove(at + 1);
+        let left = &mut self.regions[at];
+        left.end = right.end;
+        left.version = left.version.max(right.version) + 1;
     }
 
     /// `split ID at KEY as NEW`: the left half keeps the id.
@@ -311,6 +334,8 @@ fn operation(word: &str, words: &[&str]) -> Operation {
     let raw = |op| Operation::Raw { op, cf: ColumnFamily::DEFAULT };
     let read = |op, at: &str| Operation::read(op, timestamp(at));
     let keys = |words: &[&str]| words.iter().map(|word| bytes(word)).collect();
+    // No word is the empty key.
+    let key = |words: &[&str]| bytes(words.first().unwrap_or(&""));
     match word {
         "get" => raw(RawOperation::Get { key: bytes(words[0]) }),
         "put" => {
@@ -336,6 +361,17 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "delete_range" => raw(RawOperation::DeleteRange { range: range(words[0]) }),
         "checksum" => raw(RawOperation::Checksum { range: range(words[0]) }),
         "regions" => Operation::Regions { ranges: words.iter().map(|word| range(word)).collect() },
+        "keys" => Operation::GroupKeys { keys: keys(words) },
+        "locate" => Operation::Region(RegionLookup::Containing(key(words))),
+        "locate_end" => Operation::Region(RegionLookup::Before(key(words))),
+        "locate_id" => Operation::Region(RegionLookup::ById(number(words[0]))),
+        "try" => Operation::Region(RegionLookup::Cached(key(words))),
+        "pd_id" => Operation::Region(RegionLookup::ByIdFromPd(number(words[0]))),
+        "seen" => Operation::BucketsSeen {
+            region: RegionVersion { id: number(words[0]), conf_ver: 1, version: number(words[1]) },
+            used: number(words[2]),
+            latest: number(words[3]),
+        },
         "copr" => raw(RawOperation::Coprocessor(Box::new(RawCoprocessor {
             name: "plug-in".into(),
             version_req: "*".into(),

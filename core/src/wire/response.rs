@@ -74,6 +74,7 @@ responses! {
     GetMembers = Rpc::PdGetMembers => Box<pdpb::GetMembersResponse>,
     GetRegion = Rpc::PdGetRegion => Box<pdpb::GetRegionResponse>,
     GetPrevRegion = Rpc::PdGetPrevRegion => Box<pdpb::GetRegionResponse>,
+    GetRegionById = Rpc::PdGetRegionById => Box<pdpb::GetRegionResponse>,
     ScanRegions = Rpc::PdScanRegions => Box<pdpb::ScanRegionsResponse>,
     BatchScanRegions = Rpc::PdBatchScanRegions => Box<pdpb::BatchScanRegionsResponse>,
     GetStore = Rpc::PdGetStore => Box<pdpb::GetStoreResponse>,

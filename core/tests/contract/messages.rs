@@ -128,6 +128,9 @@ impl World {
             Rpc::PdGetPrevRegion => {
                 Response::GetPrevRegion(self.find(self.present(), call, true).into())
             }
+            Rpc::PdGetRegionById => {
+                Response::GetRegionById(self.by_id(self.present(), call).into())
+            }
             Rpc::PdBatchScanRegions | Rpc::PdScanRegions => {
                 self.scanned(call, header(7, None), self.scan(self.present(), call))
             }
@@ -209,6 +212,17 @@ impl World {
             header: header(7, None),
             region: Some(self.region(land)),
             leader: Some(peer(land.id, land.leader)),
+            ..Default::default()
+        }
+    }
+
+    fn by_id(&self, map: &[Land], call: &Call) -> pdpb::GetRegionResponse {
+        let asked: pdpb::GetRegionByIdRequest = call.request.message().expect("GetRegionByID");
+        let land = map.iter().find(|land| land.id == asked.region_id);
+        pdpb::GetRegionResponse {
+            header: header(7, None),
+            region: land.map(|land| self.region(land)),
+            leader: land.map(|land| peer(land.id, land.leader)),
             ..Default::default()
         }
     }
@@ -446,9 +460,12 @@ impl World {
                 message.header = header(cluster, refusal);
                 Response::GetMembers(message.into())
             }
-            Rpc::PdGetRegion | Rpc::PdGetPrevRegion => {
+            Rpc::PdGetRegion | Rpc::PdGetPrevRegion | Rpc::PdGetRegionById => {
                 let map = chance.pick(&self.maps);
-                let mut message = self.find(&map, call, chance.one_in(4));
+                let mut message = match call.request.rpc {
+                    Rpc::PdGetRegionById => self.by_id(&map, call),
+                    _ => self.find(&map, call, chance.one_in(4)),
+                };
                 message.header = header(7, refusal);
                 if chance.one_in(4) {
                     // Another region than the one asked for.
@@ -464,10 +481,10 @@ impl World {
                     message.down_peers =
                         vec![pdpb::PeerStats { peer: Some(down), down_seconds: 9 }];
                 }
-                if call.request.rpc == Rpc::PdGetRegion {
-                    Response::GetRegion(message.into())
-                } else {
-                    Response::GetPrevRegion(message.into())
+                match call.request.rpc {
+                    Rpc::PdGetRegion => Response::GetRegion(message.into()),
+                    Rpc::PdGetRegionById => Response::GetRegionById(message.into()),
+                    _ => Response::GetPrevRegion(message.into()),
                 }
             }
             Rpc::PdBatchScanRegions | Rpc::PdScanRegions => {

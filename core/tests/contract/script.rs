@@ -5,7 +5,7 @@ use std::time::Duration;
 use anatase_core::{
     ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
     OpOptions, Operation, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionVersion, ScanSpec, Timestamp,
+    RegionLookup, RegionVersion, ScanSpec, Timestamp,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -174,15 +174,33 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
             Operation::SetLowResolutionInterval(Duration::from_millis(700)),
         ]);
     }
+    if chance.one_in(10) {
+        return about_regions(chance);
+    }
     match mode {
-        KeyMode::Raw if chance.one_in(12) => {
-            Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() }
-        }
         KeyMode::Raw => Operation::Raw {
             op: raw(chance),
             cf: chance.pick(&[ColumnFamily::DEFAULT, ColumnFamily::new("write")]),
         },
         KeyMode::Txn => transactional(chance, number),
+    }
+}
+
+fn about_regions(chance: &mut Chance) -> Operation {
+    let id = 1 + chance.below(6);
+    match chance.below(8) {
+        0 => Operation::Region(RegionLookup::Containing(key(chance))),
+        1 => Operation::Region(RegionLookup::Before(key(chance))),
+        2 => Operation::Region(RegionLookup::Cached(key(chance))),
+        3 => Operation::Region(RegionLookup::ById(id)),
+        4 => Operation::Region(RegionLookup::ByIdFromPd(id)),
+        5 => Operation::GroupKeys { keys: keys(chance) },
+        6 => Operation::BucketsSeen {
+            region: RegionVersion { id, conf_ver: 1, version: 1 + chance.below(3) },
+            used: chance.below(3),
+            latest: chance.below(3),
+        },
+        _ => Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() },
     }
 }
 
