@@ -354,23 +354,29 @@ impl Buffer {
 
     /// Flags alone. A key that nothing is known about any more is not held.
     fn flag(&mut self, key: Key, change: impl Fn(Flags) -> Flags) {
-        let mut entry = match self.entries.entry(key) {
-            btree_map::Entry::Occupied(entry) => entry,
+        let (was, is) = match self.entries.entry(key) {
             btree_map::Entry::Vacant(entry) => {
-                self.size += entry.key().len();
-                entry.insert_entry(Entry::default())
+                let flags = change(Flags::NONE);
+                if !flags.is_empty() {
+                    self.size += entry.key().len();
+                    entry.insert(Entry { flags, ..Entry::default() });
+                }
+                (Flags::NONE, flags)
+            }
+            btree_map::Entry::Occupied(mut entry) => {
+                let now = entry.get_mut();
+                let (was, is) = (now.flags, change(now.flags));
+                now.flags = is;
+                if is.is_empty() && now.state == State::Nothing {
+                    self.size -= entry.key().len();
+                    entry.remove();
+                }
+                (was, is)
             }
         };
-        let now = entry.get_mut();
-        let (was, is) = (now.flags, change(now.flags));
-        now.flags = is;
         self.locked = self.locked + usize::from(is.locked()) - usize::from(was.locked());
         // What is persistent is not undone by rolling back, so it counts whatever savepoint is open.
         self.dirty |= !self.stages.any() || is.persistent() != was.persistent();
-        if is.is_empty() && now.state == State::Nothing {
-            self.size -= entry.key().len();
-            entry.remove();
-        }
     }
 
     /// The size of the buffer with `key` and so many bytes of a value in place of what it has, if the
