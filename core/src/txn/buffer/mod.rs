@@ -556,6 +556,13 @@ mod tests {
         buffer.delete("key").unwrap();
         assert_eq!((buffer.len(), buffer.size()), (2, 13));
         refused(&mut buffer, |buffer| buffer.put("x", "1234567"), txn(21));
+        // Over a limit that came later, what makes it smaller is welcome, and what leaves it as it is.
+        buffer.set_limits(BufferLimits { entry: 10, total: 5 });
+        buffer.put("two", "12345").unwrap();
+        buffer.put("two", "54321").unwrap();
+        let over = ErrorKind::TxnTooLarge { size: 12, limit: 5 };
+        refused(&mut buffer, |buffer| buffer.put("two", "123456"), over);
+        buffer.set_limits(BufferLimits { entry: 10, total: 20 });
         buffer.clear();
         assert_eq!((buffer.is_empty(), buffer.size()), (true, 0));
         assert_eq!(buffer.limits(), BufferLimits { entry: 10, total: 20 });
