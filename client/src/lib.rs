@@ -55,6 +55,7 @@ mod transport;
 mod txn;
 mod waiters;
 
+pub use anatase_core::txn::{IsolationLevel, Priority};
 pub use anatase_core::{ColumnFamily, Timestamp};
 pub use bytes::Bytes;
 

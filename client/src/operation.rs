@@ -12,6 +12,7 @@ use anatase_core::{OpId, Operation, Reply};
 use crate::driver::{Handle, Rejected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Instant;
+use crate::txn::cache::{Cache, Fill, Lookup};
 use crate::waiters::{Outcome, Ticket};
 
 /// An operation under way. Nothing is sent before it is first polled.
@@ -26,6 +27,8 @@ pub struct OperationFuture<T> {
     state: State<T>,
     begun: Instant,
     kind: Kind<T>,
+    /// Of a read through a cache: where the answer goes.
+    fill: Option<Box<Fill>>,
 }
 
 /// What is known about an operation beforehand.
@@ -47,6 +50,8 @@ impl<T> Copy for Kind<T> {}
 enum State<T> {
     /// Decided without asking anybody.
     Settled(Result<T>),
+    /// Read before.
+    Known(Reply),
     Waiting {
         op: OpId,
         ticket: Ticket,
@@ -69,11 +74,11 @@ impl<T> OperationFuture<T> {
         kind: Kind<T>,
     ) -> Self {
         let state = State::New { operation, timeout };
-        Self { handle, state, begun: Instant::ORIGIN, kind }
+        Self { handle, state, begun: Instant::ORIGIN, kind, fill: None }
     }
 
     pub(crate) fn settled(handle: Arc<Handle>, result: Result<T>, kind: Kind<T>) -> Self {
-        Self { handle, state: State::Settled(result), begun: Instant::ORIGIN, kind }
+        Self { handle, state: State::Settled(result), begun: Instant::ORIGIN, kind, fill: None }
     }
 
     /// How long it has been under way.
@@ -81,9 +86,35 @@ impl<T> OperationFuture<T> {
         self.handle.driver.now().since(self.begun)
     }
 
-    fn finish(&self, outcome: Outcome) -> Result<T> {
+    /// The same read, through a cache.
+    pub(crate) fn through(
+        cache: &Cache,
+        handle: Arc<Handle>,
+        operation: Operation,
+        timeout: Duration,
+        kind: Kind<T>,
+    ) -> Self {
+        match cache.look_up(operation) {
+            Ok(Lookup::Known(reply)) => {
+                let state = State::Known(reply);
+                Self { handle, state, begun: Instant::ORIGIN, kind, fill: None }
+            }
+            Ok(Lookup::Ask(operation, fill)) => {
+                let mut read = Self::new(handle, operation, timeout, kind);
+                read.fill = Some(Box::new(fill));
+                read
+            }
+            Err(operation) => Self::new(handle, operation, timeout, kind),
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Result<T> {
+        let fill = self.fill.take();
         let error = match outcome {
-            Outcome::Done(Ok(reply)) => match (self.kind.take)(reply) {
+            Outcome::Done(Ok(reply)) => match (self.kind.take)(match fill {
+                Some(fill) => fill.complete(reply),
+                None => reply,
+            }) {
                 Some(value) => return Ok(value),
                 None => anatase_core::Error::new(
                     ErrorKind::Protocol,
@@ -110,6 +141,7 @@ impl<T> Future for OperationFuture<T> {
         let driver = &this.handle.driver;
         let (op, ticket) = match std::mem::replace(&mut this.state, State::Taken) {
             State::Settled(result) => return Poll::Ready(result),
+            State::Known(reply) => return Poll::Ready(this.finish(Outcome::Done(Ok(reply)))),
             State::Waiting { op, ticket } => (op, ticket),
             State::New { operation, timeout } => {
                 this.begun = driver.now();

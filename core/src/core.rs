@@ -10,13 +10,14 @@ use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::id::{CommandId, OpId};
 use crate::keyspace::Tenancy;
-use crate::op::{Op, Step, Stop};
+use crate::op::{Op, Passes, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
 use crate::region::{RegionCache, RegionFacts};
 use crate::resolve::Resolver;
+use crate::safe_point::SafePoint;
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
@@ -56,6 +57,8 @@ impl Core {
             tenancy: Tenancy::new(&config.api),
             pd: Pd::new(&config),
             oracle: Oracle::new(config.low_resolution_interval, now),
+            safe_point: SafePoint::default(),
+            passes: Passes::default(),
             regions: RegionCache::new(config.region_ttl),
             config,
             seed,
@@ -134,7 +137,7 @@ impl Core {
             }
             CommandOwner::PdTask(task) => self.shared.pd_task_answer(task, response),
             CommandOwner::Discovery => self.shared.pd_discovery_answer(response),
-            CommandOwner::PdLook => self.shared.pd_look_answer(response),
+            CommandOwner::PdLook(look) => self.shared.pd_look_answer(look, response),
             CommandOwner::Tso(flight) => self.shared.tso_answer(flight, response),
             CommandOwner::Probe(store) => self.shared.probe_answer(store, response),
         }
@@ -163,8 +166,10 @@ impl Core {
                 TimerTarget::Call(call) => self.shared.wake_call(call, CallWake::Timer),
                 TimerTarget::PdTask(task) => self.shared.pd_task_timer(task),
                 TimerTarget::Discovery => self.shared.pd_discovery_timer(),
-                TimerTarget::PdLook => self.shared.pd_look_timer(),
+                TimerTarget::PdHealth => self.shared.pd_health_timer(),
+                TimerTarget::PdLook(look) => self.shared.pd_look_timer(look),
                 TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
+                TimerTarget::TsoCompany => self.shared.tso_company_timer(),
                 TimerTarget::TsoRest => self.shared.tso_rest_timer(),
                 TimerTarget::Probe(store) => self.shared.probe_timer(store),
             }

@@ -2,7 +2,7 @@
 //! nowhere else.
 
 use crate::KeyMode::{Raw, Txn};
-use crate::story::story_in;
+use crate::story::{Story, story_in};
 
 /// One region for all keyspaces.
 const ONE: &str = "..=1";
@@ -374,4 +374,60 @@ fn a_key_of_another_keyspace_is_refused() {
         = undetermined, Undetermined in doubt: the commit may or may not have happened: the server sent what it cannot: a key in an answer: it does not belong to the keyspace (region 1@1.1) (store 1)
         ",
     );
+}
+
+/// A story of a client that has found PD and asks for its keyspace: request 2.
+fn asking_for_the_keyspace() -> Story {
+    let mut story = Story::new(Raw, ONE);
+    story.config.api = crate::Api::V2 { keyspace: "tenant".into() };
+    story.core = crate::Core::new(story.config.clone(), 7, story.now);
+    story.patience = std::time::Duration::from_secs(1_000);
+    story.play("silence pd");
+    story.play("ready");
+    assert!(story.play("1 ok").starts_with("> 2 PD LoadKeyspace"));
+    story
+}
+
+/// control-plane.md §14.1, init retries, keyspace id: a hundred seconds in all, and no more than one between
+/// two questions.
+#[test]
+fn a_keyspace_is_asked_for_as_long_as_pd_is_looked_for() {
+    let mut story = asking_for_the_keyspace();
+    let (mut request, mut waited) = (2, 0);
+    loop {
+        let told = story.play(&format!("{request} status 14 gone"));
+        if told.contains("= PdUnavailable") {
+            break;
+        }
+        assert!(told.starts_with(&format!("> {} PD PdGetMembers", request + 1)), "{told}");
+        let told = story.play(&format!("{} ok", request + 1));
+        if !told.contains("LoadKeyspace") {
+            let before = story.now;
+            let told = story.play("wait");
+            assert!(told.contains("LoadKeyspace"), "{told}");
+            let pause = story.now.since(before).as_millis();
+            assert!(pause <= 1_000, "{pause}");
+            waited += pause;
+        }
+        request += 2;
+    }
+    assert!((99_000..101_000).contains(&waited), "{waited}");
+}
+
+/// The same where the leader is gone again and nobody else is found.
+#[test]
+fn a_keyspace_waits_for_a_leader_as_long_as_pd_is_looked_for() {
+    let mut story = asking_for_the_keyspace();
+    let since = story.now;
+    story.play("2 lost");
+    let mut told = String::new();
+    for request in 3.. {
+        told += &story.play(&format!("{request} refused"));
+        if told.contains("= ") {
+            break;
+        }
+        story.play("wait");
+    }
+    let waited = story.now.since(since).as_secs();
+    assert!(told.contains("= PdUnavailable") && (99..102).contains(&waited), "{waited} {told}");
 }

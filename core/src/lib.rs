@@ -45,12 +45,15 @@ mod keyspace_stories;
 mod op;
 mod operation;
 mod oracle;
+#[cfg(test)]
+mod oracle_stories;
 mod pd;
 #[cfg(test)]
 mod pd_stories;
 mod region;
 mod region_call;
 mod resolve;
+mod safe_point;
 mod shared;
 mod slab;
 mod stats;
@@ -88,5 +91,7 @@ pub use crate::store::StoreFacts;
 pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;
 
+#[cfg(test)]
+mod fact_rows;
 #[cfg(test)]
 mod story;

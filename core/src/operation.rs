@@ -11,7 +11,7 @@ use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
-use crate::txn::TxnOptions;
+use crate::txn::{ReadOptions, TxnOptions};
 
 /// A key as the application knows it: without any prefix or encoding.
 pub type Key = Bytes;
@@ -146,6 +146,10 @@ pub enum Operation {
     /// Stores the external timestamp, which neither goes back nor ahead of PD's time. Answered by
     /// [`Reply::Done`].
     SetExternalTimestamp(Timestamp),
+    /// Sets how old a low-resolution timestamp may be, as
+    /// [`Config::low_resolution_interval`](crate::Config::low_resolution_interval) does at the start.
+    /// Nothing is sent. Answered by [`Reply::Done`].
+    SetLowResolutionInterval(Duration),
     /// An operation of the raw API, in one column family.
     Raw {
         /// What to do.
@@ -165,7 +169,11 @@ pub enum Operation {
         /// What to read.
         op: ReadOperation,
         /// As of when: every transaction committed at or before it is seen, no other is.
+        /// [`Timestamp::MAX`] reads what is committed when the request arrives, without a timestamp;
+        /// that is no snapshot, and two such reads may differ.
         at: Timestamp,
+        /// How, if not as usual.
+        options: Option<Arc<ReadOptions>>,
     },
     /// Commit a transaction. Answered by [`Reply::Commit`]; an `Err` means that nothing was sent.
     Commit(Box<CommitPlan>),
@@ -180,6 +188,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// A read as usual.
+    pub fn read(op: ReadOperation, at: Timestamp) -> Self {
+        Self::Read { op, at, options: None }
+    }
+
     /// Whether it has to do with time alone, and with no key.
     pub(crate) fn is_about_time(&self) -> bool {
         match self {
@@ -188,7 +201,8 @@ impl Operation {
             | Self::StaleTimestamp { .. }
             | Self::MinTimestamp
             | Self::ExternalTimestamp
-            | Self::SetExternalTimestamp(_) => true,
+            | Self::SetExternalTimestamp(_)
+            | Self::SetLowResolutionInterval(_) => true,
             Self::Ready
             | Self::Raw { .. }
             | Self::Regions { .. }

@@ -99,7 +99,7 @@ impl Warm {
 fn get(mode: KeyMode, key: Key) -> Operation {
     match mode {
         KeyMode::Raw => Operation::Raw { op: RawOperation::Get { key }, cf: ColumnFamily::DEFAULT },
-        KeyMode::Txn => Operation::Read { op: ReadOperation::Get { key }, at: at(1) },
+        KeyMode::Txn => Operation::read(ReadOperation::Get { key }, at(1)),
     }
 }
 

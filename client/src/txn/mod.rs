@@ -1,5 +1,6 @@
 //! The transactional API.
 
+pub(crate) mod cache;
 mod client;
 mod commit;
 mod read;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anatase_core::txn::{Union, UnionStep};
-use anatase_core::{Operation, ReadOperation, ScanSpec};
+use anatase_core::{ReadOperation, ScanSpec};
 use bytes::Bytes;
 
 use super::Transaction;
@@ -152,10 +152,8 @@ const MORE: u32 = 256;
 
 impl Reader<'_> {
     fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> OperationFuture<T> {
-        let handle = self.txn.handle();
-        let left = self.until.since(handle.driver.now());
-        let operation = Operation::Read { op, at: self.txn.start_timestamp() };
-        OperationFuture::new(handle.clone(), operation, left, kind)
+        let left = self.until.since(self.txn.handle().driver.now());
+        self.txn.snapshot_ref().read(op, kind).timeout(left).into_future()
     }
 }
 

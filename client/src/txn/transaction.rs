@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anatase_core::txn::{Buffer, BufferLimits};
+use anatase_core::txn::Buffer;
 use anatase_core::{CommitPlan, KeyRange, ScanSpec, Timestamp};
 
 use super::read::{Merge, TransactionRead};
+use super::snapshot::Settings;
 use super::{Commit, CommitOutcome, Snapshot};
 use crate::driver::Handle;
 use crate::error::{Error, Result};
@@ -49,16 +50,19 @@ impl Transaction {
         snapshot: Snapshot,
         handle: Arc<Handle>,
         begun: Instant,
-        timeout: Duration,
-        limits: BufferLimits,
+        settings: Settings,
     ) -> Self {
-        let buffer = Arc::new(Mutex::new(Buffer::new(limits)));
-        Self { snapshot, handle, begun, timeout, buffer }
+        let buffer = Arc::new(Mutex::new(Buffer::new(settings.limits)));
+        Self { snapshot, handle, begun, timeout: settings.timeout, buffer }
     }
 
     pub(crate) fn buffer(&self) -> MutexGuard<'_, Buffer> {
         // Each change of a buffer is complete or did not happen.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn snapshot_ref(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {

@@ -22,10 +22,14 @@ mod raw_range_stories;
 mod raw_stories;
 #[cfg(test)]
 mod read_stories;
+mod read_view;
 mod regions;
 mod rollback;
 mod scan;
 mod snapshot;
+#[cfg(test)]
+mod snapshot_stories;
+mod visible;
 
 use std::time::Duration;
 
@@ -34,7 +38,6 @@ use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, RawOperation, ReadOperation, Reply};
 use crate::region_call::Abandoned;
 use crate::shared::{Cx, Shared, Tag, Wake};
-use crate::timestamp::Timestamp;
 
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
@@ -42,10 +45,13 @@ use commit::Commit;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
+pub(crate) use read_view::Passes;
+use read_view::ReadView;
 use regions::Regions;
 use rollback::Rollback;
 use scan::Scan;
 use snapshot::{SnapshotBatchGet, SnapshotGet};
+use visible::Visible;
 
 /// What a step leads to.
 #[derive(Debug)]
@@ -81,6 +87,8 @@ pub(crate) enum Op {
     Regions(Box<Regions>),
     Get(Box<SnapshotGet>),
     BatchGet(Box<SnapshotBatchGet>),
+    /// A read that waits to be judged.
+    Visible(Box<Visible>),
     Commit(Box<Commit>),
     Rollback(Box<Rollback>),
 }
@@ -112,7 +120,8 @@ impl Op {
             | Operation::StaleTimestamp { .. }
             | Operation::MinTimestamp
             | Operation::ExternalTimestamp
-            | Operation::SetExternalTimestamp(_) => Clock::start(operation, cx),
+            | Operation::SetExternalTimestamp(_)
+            | Operation::SetLowResolutionInterval(_) => Clock::start(operation, cx),
             Operation::Raw { op, cf } => match op {
                 RawOperation::Get { .. }
                 | RawOperation::GetKeyTtl { .. }
@@ -129,7 +138,10 @@ impl Op {
                 RawOperation::Checksum { range } => RawRange::start_checksum(range, cx),
             },
             Operation::Regions { ranges } => Regions::start(ranges, cx),
-            Operation::Read { op, at } => Checking::start(op, at, cx),
+            // Stale reads, once there are any, say so here.
+            Operation::Read { op, at, options } => {
+                Checking::start(op, ReadView::new(at, options), false, cx)
+            }
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
         }
@@ -144,7 +156,7 @@ impl Op {
                 _ => Step::Next(Self::Starting(operation)),
             },
             Self::Ready => match wake {
-                Wake::PdReady => Step::Done(Ok(Reply::Done)),
+                Wake::PdReady(found) => Step::Done(found.map(|()| Reply::Done)),
                 _ => Step::Next(self),
             },
             Self::Timestamp => match wake {
@@ -161,6 +173,7 @@ impl Op {
             Self::Regions(machine) => machine.wake(tag, wake, cx),
             Self::Get(machine) => machine.wake(tag, wake, cx),
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
+            Self::Visible(machine) => machine.wake(wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
             Self::Rollback(machine) => machine.wake(tag, wake, cx),
         }
@@ -197,17 +210,20 @@ impl Op {
             Self::Regions(machine) => stopped(machine.stop(why, cx)),
             Self::Get(machine) => stopped(machine.stop(why, cx)),
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
+            Self::Visible(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
         }
     }
 }
 
-fn start_read(op: ReadOperation, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+fn start_read(op: ReadOperation, mut view: ReadView, cx: &mut Cx<'_>) -> Step {
+    cx.shared.prepare_visibility();
+    view.recall(cx);
     match op {
-        ReadOperation::Get { key } => SnapshotGet::start(key, at, cx),
-        ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, at, cx),
-        ReadOperation::Scan(spec) => Scan::start_snapshot(spec, at, cx),
+        ReadOperation::Get { key } => SnapshotGet::start(key, view, cx),
+        ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, view, cx),
+        ReadOperation::Scan(spec) => Scan::start_snapshot(spec, view, cx),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::id::{Handle, StoreId};
 use crate::operation::Key;
 use crate::region::loader::RegionQuery;
 use crate::shared::{Cx, Shared, Tag};
+use crate::wire::NULL_KEYSPACE;
 
 /// How this PD tells about several regions at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +107,23 @@ impl Shared {
         let message = LoadKeyspaceRequest { name: name.to_owned(), ..Default::default() };
         let body = message.encode_to_vec().into();
         self.pd_start(PdPurpose::Keyspace, Rpc::LoadKeyspace, body, false);
+    }
+}
+
+impl Shared {
+    /// Asks PD for the safe point that holds for a keyspace, or for all keys outside of keyspaces
+    /// (`transactions.md` §18).
+    pub(crate) fn pd_ask_safe_point(&mut self, keyspace: Option<u32>) {
+        let keyspace_id = keyspace.unwrap_or(NULL_KEYSPACE);
+        let message = pdpb::GetGcStateRequest {
+            keyspace_scope: Some(pdpb::KeyspaceScope {
+                keyspace: Some(pdpb::keyspace_scope::Keyspace::KeyspaceId(keyspace_id)),
+            }),
+            exclude_gc_barriers: true,
+            ..Default::default()
+        };
+        let body = message.encode_to_vec().into();
+        self.pd_start(PdPurpose::SafePoint, Rpc::PdGetGcState, body, false);
     }
 }
 

@@ -22,6 +22,7 @@ use super::way::Route;
 use super::{Pd, PdPurpose, Trouble, trouble};
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Failure, GrpcStatus};
 use crate::id::{CommandId, Handle};
 use crate::shared::{CommandOwner, Owner, Shared, TimerTarget, Wake};
@@ -77,12 +78,13 @@ impl Shared {
         body: Bytes,
         any_member: bool,
     ) -> Handle {
+        let patience = purpose.patience(&self.config);
         let handle = self.pd.tasks.insert(PdTask {
             purpose,
             rpc,
             body,
             any_member: any_member && self.config.enable_follower_handle,
-            backoff: Backoff::new(budget::PD),
+            backoff: Backoff::new(patience),
             failures: 0,
             parked_since: None,
             state: TaskState::Parked,
@@ -152,10 +154,12 @@ impl Shared {
     /// deadline; but what is left of one that is over has nobody to wait for it, and would keep the
     /// search going for ever.
     pub(super) fn pd_end_parked(&mut self) {
-        let (now, tasks) = (self.now, &self.pd.tasks);
+        let (now, tasks, config) = (self.now, &self.pd.tasks, &self.config);
         let is_over = |handle: &Handle| {
-            let since = tasks.get(*handle).and_then(|task| task.parked_since);
-            since.is_none_or(|since| now.since(since) >= budget::PD)
+            tasks.get(*handle).is_none_or(|task| {
+                let patience = task.purpose.patience(config);
+                task.parked_since.is_none_or(|since| now.since(since) >= patience)
+            })
         };
         let parked = std::mem::take(&mut self.pd.parked);
         let (over, parked): (VecDeque<_>, _) = parked.into_iter().partition(is_over);
@@ -163,6 +167,13 @@ impl Shared {
         for handle in over {
             let error = self.pd.why_unavailable();
             self.pd_task_done(handle, Err(error));
+        }
+    }
+
+    /// Ends everything that waits for a leader.
+    pub(super) fn pd_end_all_parked(&mut self, error: &Error) {
+        for handle in std::mem::take(&mut self.pd.parked) {
+            self.pd_task_done(handle, Err(error.clone()));
         }
     }
 
@@ -215,7 +226,9 @@ impl Shared {
                     let unknown = failure.reason().status == Some(GrpcStatus::UNIMPLEMENTED);
                     // Who asks knows what to do without the answer.
                     let kind = match self.pd.tasks.get(handle).map(|task| &task.purpose) {
-                        Some(PdPurpose::Owner(..)) if unknown => ErrorKind::Unsupported,
+                        Some(PdPurpose::Owner(..) | PdPurpose::SafePoint) if unknown => {
+                            ErrorKind::Unsupported
+                        }
                         Some(_) | None => ErrorKind::PdRefused,
                     };
                     let error = Error::new(kind, failure.reason().to_string());
@@ -272,9 +285,17 @@ impl Shared {
 
     /// The same question again after a pause.
     fn pd_task_pause(&mut self, handle: Handle, error: Error, clamp: Option<Duration>) {
-        let draws = &mut self.draws;
+        let (draws, longest) = (&mut self.draws, self.config.pd_init_interval);
         let Some(task) = self.pd.tasks.get_mut(handle) else {
             return;
+        };
+        let clamp = match task.purpose {
+            // §14.1: asked for once a second.
+            PdPurpose::Keyspace => Some(clamp.map_or(longest, |clamp| clamp.min(longest))),
+            PdPurpose::Region(_)
+            | PdPurpose::Store(_)
+            | PdPurpose::SafePoint
+            | PdPurpose::Owner(..) => clamp,
         };
         match task.backoff.next(BackoffKind::PdRpc, clamp, error, |bound| draws.below(bound)) {
             Ok(wait) => {
@@ -314,6 +335,10 @@ impl Shared {
                     }
                 }
             }
+            PdPurpose::SafePoint => {
+                self.pd.tasks.remove(handle);
+                self.on_safe_point(answer);
+            }
             PdPurpose::Owner(owner, tag) => {
                 self.pd.tasks.remove(handle);
                 self.wake(owner, tag, Wake::Pd(answer));
@@ -341,6 +366,19 @@ impl Shared {
                     self.on_regions_loaded(load, Err(error));
                 }
             },
+        }
+    }
+}
+
+impl PdPurpose {
+    /// For how long answers are waited for, and asked for again. Without its keyspace a client can do
+    /// nothing at all: that takes as long as finding PD may (§14.1, «init retries»).
+    pub(super) fn patience(&self, config: &Config) -> Duration {
+        match self {
+            Self::Keyspace => {
+                config.pd_init_interval.saturating_mul(config.pd_init_attempts.max(1))
+            }
+            Self::Region(_) | Self::Store(_) | Self::SafePoint | Self::Owner(..) => budget::PD,
         }
     }
 }

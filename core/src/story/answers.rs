@@ -119,11 +119,13 @@ fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
 }
 
 /// A health check's answer.
-pub(super) fn serving(word: &str) -> Response {
+pub(crate) fn serving(word: &str) -> Response {
     use health::health_check_response::ServingStatus;
     let status = match word {
         "serving" => ServingStatus::Serving,
         "not_serving" => ServingStatus::NotServing,
+        "unknown" => ServingStatus::Unknown,
+        "service_unknown" => ServingStatus::ServiceUnknown,
         other => panic!("{other} is no state of health"),
     };
     Response::HealthCheck(health::HealthCheckResponse { status: status.into() })

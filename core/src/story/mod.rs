@@ -21,6 +21,8 @@ mod describe;
 mod pd;
 mod script;
 
+pub(crate) use answers::serving as serving_answer;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -110,6 +112,8 @@ pub(crate) struct Story {
     pub(crate) addresses: BTreeMap<u64, String>,
     /// PD answers everything but timestamps by itself.
     pub(crate) tso_is_silent: bool,
+    /// The safe point that PD tells.
+    pub(crate) safe_point: u64,
     /// Where PD knows no region it names the last one it knows.
     pub(crate) pd_lies: bool,
 }
@@ -174,6 +178,8 @@ impl Story {
         let mut config = Config::new(vec!["pd:1".into()], mode);
         // Stories name timestamps as they like; `set validate` has them checked.
         config.validate_read_timestamp = false;
+        // And `set visibility` has the safe point asked for.
+        config.check_visibility = false;
         Self {
             config: config.clone(),
             core: Core::new(config, 7, now),
@@ -196,6 +202,7 @@ impl Story {
             lagging: None,
             pd_is_silent: false,
             tso_is_silent: false,
+            safe_point: 0,
             pd_lies: false,
             stores_are_silent: false,
             addresses: BTreeMap::new(),
@@ -271,7 +278,8 @@ impl Story {
             while let Some(command) = self.core.poll_command() {
                 match command {
                     Command::Call(call) => {
-                        let probe = call.request.rpc == Rpc::HealthCheck;
+                        let is_check = call.request.rpc == Rpc::HealthCheck;
+                        let probe = is_check && call.to.store.is_some();
                         if probe && !self.stores_are_silent {
                             answers.push((call.id, Ok(answers::serving("serving"))));
                         } else if call.to.store.is_none() && !self.pd_is_silent {

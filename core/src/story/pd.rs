@@ -7,7 +7,9 @@
 //! | `names N`, `names none` | `GetMembers`: member N leads; nobody does |
 //! | `names N of cluster C` | the same, from another cluster |
 //! | `old` | the regions as they were when `pd_lags` was said |
+//! | `safe_point @TS` | `GetGCState` |
 //! | `min @TS`, `external @TS` | `GetMinTS`, `GetExternalTimestamp` |
+//! | `serving`, `not_serving` | a health check |
 //! | `no TEXT` | an error in the header |
 //! | `@TS` | timestamps, of which this is the last |
 
@@ -66,6 +68,7 @@ impl Story {
                 };
                 wire::Response::GetMembers(message.into())
             }
+            (word, Rpc::HealthCheck) => super::answers::serving(word),
             ("unknown", Rpc::PdGetRegion) => wire::Response::GetRegion(
                 pdpb::GetRegionResponse {
                     header: refusal(pdpb::ErrorType::RegionNotFound),
@@ -97,6 +100,20 @@ impl Story {
                     pdpb::GetMinTsResponse { header: header(9), timestamp: Some(timestamp) }.into(),
                 )
             }
+            ("safe_point", Rpc::PdGetGcState) => {
+                let state = pdpb::GcState { txn_safe_point: version(rest), ..Default::default() };
+                let gc_state = Some(Box::new(state));
+                let header = header(9);
+                let answer = pdpb::GetGcStateResponse { header, gc_state, ..Default::default() };
+                wire::Response::GetGcState(answer.into())
+            }
+            ("no", Rpc::PdGetGcState) => wire::Response::GetGcState(
+                pdpb::GetGcStateResponse {
+                    header: refusal(pdpb::ErrorType::Unknown),
+                    ..Default::default()
+                }
+                .into(),
+            ),
             ("external", Rpc::PdGetExternalTimestamp) => wire::Response::GetExternalTimestamp(
                 pdpb::GetExternalTimestampResponse { header: header(9), timestamp: version(rest) }
                     .into(),
@@ -127,6 +144,7 @@ impl Story {
         let lie = || regions.last().filter(|_| self.pd_lies);
         let find = |key: &[u8]| regions.iter().find(|region| contains(key, region)).or_else(lie);
         match call.request.rpc {
+            Rpc::HealthCheck => super::answers::serving("serving"),
             Rpc::PdGetMembers => wire::Response::GetMembers(
                 pdpb::GetMembersResponse {
                     header,
@@ -190,6 +208,12 @@ impl Story {
                     ..Default::default()
                 });
                 wire::Response::LoadKeyspace(LoadKeyspaceResponse { header, keyspace }.into())
+            }
+            Rpc::PdGetGcState => {
+                let state = pdpb::GcState { txn_safe_point: self.safe_point, ..Default::default() };
+                let gc_state = Some(Box::new(state));
+                let answer = pdpb::GetGcStateResponse { header, gc_state, ..Default::default() };
+                wire::Response::GetGcState(answer.into())
             }
             other => panic!("PD is not asked {other:?}"),
         }

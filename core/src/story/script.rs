@@ -17,7 +17,7 @@
 //! | `wait`, `pass MS` | time goes on |
 //! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
 //! | `cancel N`, `close`, `link_down STORE` | |
-//! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
+//! | `low`, `stale MS`, `min`, `external`, `set_external @TS`, `interval MS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
 //! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
 //! | `pd_lies` | where PD knows no region it names the last one |
@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use super::answers::{self, bytes, version};
 use super::{Story, failure};
+use crate::txn::{IsolationLevel, Priority, ReadOptions};
 use crate::wire::Response;
 use crate::{
     ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
@@ -97,6 +98,15 @@ impl Story {
                 _ => self.tso_is_silent = true,
             },
             "speak" => (self.pd_is_silent, self.tso_is_silent) = (false, false),
+            "safe_point" => self.safe_point = timestamp(words[0]).version(),
+            "with" => {
+                let mut operation = operation(words[1], &words[2..]);
+                let Operation::Read { options, .. } = &mut operation else {
+                    panic!("only reads have options");
+                };
+                *options = Some(read_options(words[0]).into());
+                self.submit(operation, self.patience);
+            }
             "atomic" => {
                 let mut operation = operation(words[0], &words[1..]);
                 if let Operation::Raw { op, .. } = &mut operation {
@@ -169,7 +179,11 @@ impl Story {
         match words[0] {
             "forwarding" => self.config.enable_forwarding = true,
             "followers" => self.config.enable_follower_handle = true,
+            "visibility" => self.config.check_visibility = true,
             "validate" => self.config.validate_read_timestamp = true,
+            "attempts" => self.config.pd_init_attempts = value(),
+            "proxy" => self.config.tso_follower_proxy = true,
+            "company" => self.config.tso_max_wait = Duration::from_millis(value().into()),
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
@@ -186,6 +200,7 @@ impl Story {
             .iter()
             .map(|word| {
                 let number = match *word {
+                    "rounds" => stats.pd_rounds,
                     "stray" => stats.stray_responses,
                     "batches" => stats.timestamp_batches,
                     "timestamps" => stats.timestamps,
@@ -269,9 +284,32 @@ fn mutation(word: &str) -> Mutation {
     Mutation::new(bytes(key), op)
 }
 
+/// `rc,low,nofill,step=3,task=7,timeout=100,tag=t,group=g,source=s`, any of them.
+fn read_options(words: &str) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    for word in words.split(',') {
+        let (name, rest) = word.split_once('=').unwrap_or((word, ""));
+        match name {
+            "rc" => options.isolation = IsolationLevel::Rc,
+            "rccheck" => options.isolation = IsolationLevel::RcCheckTs,
+            "low" => options.priority = Priority::Low,
+            "high" => options.priority = Priority::High,
+            "nofill" => options.not_fill_cache = true,
+            "step" => options.sample_step = number(rest) as u32,
+            "task" => options.task_id = number(rest),
+            "timeout" => options.timeout = Some(Duration::from_millis(number(rest))),
+            "tag" => options.resource_group_tag = bytes(rest),
+            "group" => options.resource_group_name = Some(rest.into()),
+            "source" => options.request_source = Some(rest.into()),
+            other => panic!("no such option: {other}"),
+        }
+    }
+    options
+}
+
 fn operation(word: &str, words: &[&str]) -> Operation {
     let raw = |op| Operation::Raw { op, cf: ColumnFamily::DEFAULT };
-    let read = |op, at: &str| Operation::Read { op, at: timestamp(at) };
+    let read = |op, at: &str| Operation::read(op, timestamp(at));
     let keys = |words: &[&str]| words.iter().map(|word| bytes(word)).collect();
     match word {
         "get" => raw(RawOperation::Get { key: bytes(words[0]) }),
@@ -339,6 +377,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         }
         "min" => Operation::MinTimestamp,
         "external" => Operation::ExternalTimestamp,
+        "interval" => Operation::SetLowResolutionInterval(Duration::from_millis(number(words[0]))),
         "set_external" => Operation::SetExternalTimestamp(timestamp(words[0])),
         "ready" => Operation::Ready,
         other => panic!("no such input: {other}"),

@@ -6,8 +6,12 @@
 
 mod buffer;
 mod options;
+mod read_options;
+mod snapshot_cache;
 
 pub use buffer::{
     Buffer, BufferLimits, Collected, Collecting, Flags, Kept, LockNeed, Savepoint, Union, UnionStep,
 };
 pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};
+pub use read_options::{IsolationLevel, ReadOptions};
+pub use snapshot_cache::SnapshotCache;

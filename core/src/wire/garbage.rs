@@ -88,6 +88,7 @@ fn read(response: &Response) -> usize {
             .map_or_else(|error| *error.kind() != ErrorKind::Protocol, |_| true),
         reply::min_timestamp(response.clone()).is_ok(),
         reply::external_timestamp(response.clone()).is_ok(),
+        reply::txn_safe_point(response.clone()).is_ok(),
         reply::set_external_timestamp(response.clone()).is_ok(),
     ];
     answers.into_iter().filter(|understood| *understood).count()

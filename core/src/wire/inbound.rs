@@ -170,6 +170,7 @@ impl Response {
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::HealthCheck(_)
             | Self::Timestamps(_) => Ok(()),

@@ -20,5 +20,6 @@ pub(crate) mod reply;
 mod request;
 mod response;
 
+pub(crate) use request::NULL_KEYSPACE;
 pub use request::{Context, ContextExtra, Head, Keyspace, Request};
 pub use response::{Response, ResponseError, TimestampBatch};

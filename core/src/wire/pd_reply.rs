@@ -243,6 +243,16 @@ pub(crate) fn external_timestamp(response: Response) -> Result<Option<Timestamp>
     Ok(Timestamp::from_version(message.timestamp))
 }
 
+/// Answers `GetGCState`: versions below this may be gone.
+pub(crate) fn txn_safe_point(response: Response) -> Result<u64, Error> {
+    let Response::GetGcState(message) = response else {
+        return Err(another("GetGCState"));
+    };
+    check(message.header.as_ref())?;
+    // No state is the state before the first collection.
+    Ok(message.gc_state.map_or(0, |state| state.txn_safe_point))
+}
+
 /// Answers `SetExternalTimestamp`.
 pub(crate) fn set_external_timestamp(response: Response) -> Result<(), Error> {
     let Response::SetExternalTimestamp(message) = response else {

@@ -19,7 +19,7 @@ use crate::wire::key_error::{self, KeyError};
 pub(crate) use crate::wire::key_error::{Lock, impossible};
 pub(crate) use crate::wire::pd_reply::{
     LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
-    regions, set_external_timestamp, store_address,
+    regions, set_external_timestamp, store_address, txn_safe_point,
 };
 pub(crate) use crate::wire::raw_reply::{
     raw_batch_delete, raw_batch_get, raw_batch_put, raw_checksum, raw_compare_and_swap,
@@ -141,6 +141,7 @@ impl Response {
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::Timestamps(_) => None,
         }

@@ -80,6 +80,7 @@ responses! {
     LoadKeyspace = Rpc::LoadKeyspace => Box<keyspacepb::LoadKeyspaceResponse>,
     GetMinTs = Rpc::PdGetMinTs => Box<pdpb::GetMinTsResponse>,
     GetExternalTimestamp = Rpc::PdGetExternalTimestamp => Box<pdpb::GetExternalTimestampResponse>,
+    GetGcState = Rpc::PdGetGcState => Box<pdpb::GetGcStateResponse>,
     SetExternalTimestamp = Rpc::PdSetExternalTimestamp => Box<pdpb::SetExternalTimestampResponse>,
 }
 

@@ -55,6 +55,10 @@ fn config(script: &Script) -> Config {
     config.max_region_loads = chance.pick(&[1, 64]);
     config.max_timestamp_batch = chance.pick(&[1, 10_000]);
     config.tso_concurrency = chance.pick(&[0, 1, 3]);
+    config.tso_max_wait = Duration::from_millis(chance.pick(&[0, 0, 3]));
+    config.tso_follower_proxy = chance.one_in(4);
+    config.pd_init_attempts = chance.pick(&[0, 3, 100]);
+    config.pd_init_interval = Duration::from_millis(chance.pick(&[0, 1_000]));
     config.low_resolution_interval = Duration::from_millis(chance.pick(&[0, 1, 700, 2_000]));
     config.validate_read_timestamp = chance.one_in(2);
     config.enable_forwarding = chance.one_in(2);

@@ -143,6 +143,7 @@ impl World {
             Rpc::PdGetMinTs => Response::GetMinTs(Default::default()),
             Rpc::PdGetExternalTimestamp => Response::GetExternalTimestamp(Default::default()),
             Rpc::PdSetExternalTimestamp => Response::SetExternalTimestamp(Default::default()),
+            Rpc::PdGetGcState => Response::GetGcState(Default::default()),
             Rpc::KvCheckTxnStatus => self.status(call),
             Rpc::KvGet | Rpc::KvBatchGet | Rpc::KvScan | Rpc::KvPrewrite if self.foreign > 0 => {
                 self.foreign -= 1;
@@ -502,6 +503,16 @@ impl World {
                 let header = header(7, refusal);
                 let message = pdpb::GetExternalTimestampResponse { header, timestamp };
                 Response::GetExternalTimestamp(message.into())
+            }
+            Rpc::PdGetGcState => {
+                let txn_safe_point = self.odd_version(chance);
+                let state = pdpb::GcState { txn_safe_point, ..Default::default() };
+                let message = pdpb::GetGcStateResponse {
+                    header: header(7, refusal),
+                    gc_state: Some(state.into()).filter(|_| chance.below(4) > 0),
+                    ..Default::default()
+                };
+                Response::GetGcState(message.into())
             }
             Rpc::PdSetExternalTimestamp => {
                 let message = pdpb::SetExternalTimestampResponse { header: header(7, refusal) };

@@ -171,6 +171,7 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
             Operation::MinTimestamp,
             Operation::ExternalTimestamp,
             Operation::SetExternalTimestamp(at),
+            Operation::SetLowResolutionInterval(Duration::from_millis(700)),
         ]);
     }
     match mode {
@@ -237,9 +238,9 @@ fn range(chance: &mut Chance) -> KeyRange {
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
     match chance.below(10) {
-        0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
-        2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
-        3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
+        0 | 1 => Operation::read(ReadOperation::Get { key: key(chance) }, at),
+        2 => Operation::read(ReadOperation::BatchGet { keys: keys(chance) }, at),
+        3 => Operation::read(ReadOperation::Scan(scan(chance)), at),
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
         _ => {
             let mut keys = keys(chance);
