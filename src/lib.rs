@@ -93,7 +93,7 @@ pub use anatase_client::{
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
     IntoValue, IsolationLevel, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next,
     OperationFuture, Priority, RawChecksum, RawRequest, Region, RegionVersion, Regions, Request,
-    Result, ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead,
+    Result, Savepoint, ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead,
     TransactionReadFuture, TryNext, Value, WriteConflict,
 };
 

@@ -108,6 +108,7 @@ impl<R> TransactionClient<R> {
             timeout: config.timeout,
             page: config.scan_page_size,
             cache: config.snapshot_cache_size,
+            limits: config.buffer_limits,
         };
         Self { handle, settings, runtime: PhantomData }
     }
@@ -241,6 +242,20 @@ impl Begin {
         self.limit = timeout;
         self
     }
+
+    /// How many bytes a key of the transaction and its value may have together, instead of
+    /// [`Config::with_max_entry_size`].
+    pub fn max_entry_size(mut self, bytes: usize) -> Self {
+        self.settings.limits.entry = bytes;
+        self
+    }
+
+    /// How many bytes all keys and values of the transaction may have together, instead of
+    /// [`Config::with_max_transaction_size`].
+    pub fn max_transaction_size(mut self, bytes: usize) -> Self {
+        self.settings.limits.total = bytes;
+        self
+    }
 }
 
 impl IntoFuture for Begin {
@@ -285,7 +300,7 @@ impl Future for BeginFuture {
         let this = self.get_mut();
         Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
             let snapshot = Snapshot::new(this.handle.clone(), start, this.settings);
-            Transaction::new(snapshot, this.handle.clone(), this.begun, this.settings.timeout)
+            Transaction::new(snapshot, this.handle.clone(), this.begun, this.settings)
         })
     }
 }

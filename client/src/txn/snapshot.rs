@@ -1,10 +1,10 @@
 //! The state of the store at one moment.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anatase_core::txn::{IsolationLevel, Priority, ReadOptions};
+use anatase_core::txn::{Buffer, BufferLimits, IsolationLevel, Priority, ReadOptions};
 use anatase_core::{KeyRange, Operation, ReadOperation, ScanSpec, Timestamp};
 
 use super::cache::Cache;
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) page: u32,
     /// How many bytes a snapshot keeps of what it has read.
     pub(crate) cache: usize,
+    /// How much a transaction takes.
+    pub(crate) limits: BufferLimits,
 }
 
 impl Snapshot {
@@ -151,7 +153,7 @@ impl Snapshot {
     }
 
     fn source(&self) -> Source {
-        Source::Snapshot { at: self.at, options: self.options.clone() }
+        Source::Snapshot { at: self.at, options: self.options.clone(), over: None }
     }
 
     /// The value of `key`, or `None` if there is none.
@@ -203,6 +205,26 @@ impl Snapshot {
     pub fn scan_keys_stream(&self, range: impl Into<BoundRange>) -> ScanStream<Key> {
         let (handle, source) = (self.handle.clone(), self.source());
         ScanStream::keys(handle, source, range.into(), self.settings.page, self.settings.timeout)
+    }
+
+    /// As [`Snapshot::scan_stream`], with what a transaction has written laid over it.
+    pub(crate) fn stream_over(
+        &self,
+        buffer: Arc<Mutex<Buffer>>,
+        range: BoundRange,
+    ) -> ScanStream<KvPair> {
+        let (handle, source) = (self.handle.clone(), self.source().over(buffer));
+        ScanStream::pairs(handle, source, range, self.settings.page, self.settings.timeout)
+    }
+
+    /// As [`Snapshot::stream_over`], without the values.
+    pub(crate) fn keys_stream_over(
+        &self,
+        buffer: Arc<Mutex<Buffer>>,
+        range: BoundRange,
+    ) -> ScanStream<Key> {
+        let (handle, source) = (self.handle.clone(), self.source().over(buffer));
+        ScanStream::keys(handle, source, range, self.settings.page, self.settings.timeout)
     }
 
     /// As [`Snapshot::scan_reverse`], without the values.
