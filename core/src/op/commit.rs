@@ -177,6 +177,11 @@ impl Commit {
         Self::prewrite(plan, Prewriting { fanout }, cx)
     }
 
+    /// The transaction.
+    pub(crate) fn start_ts(&self) -> Timestamp {
+        self.plan.start_ts
+    }
+
     fn next(plan: Arc<Plan>, phase: Phase) -> Step {
         Step::Next(Op::Commit(Box::new(Self { plan, phase })))
     }

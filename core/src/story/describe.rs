@@ -6,7 +6,10 @@ use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
 
 use crate::wire::{Head, Request};
-use crate::{Call, CommitOutcome, Destination, Error, RegionFacts, Reply, StoreFacts, Timestamp};
+use crate::{
+    Call, CommitOutcome, Destination, Error, Found, LockReply, LockedKey, RegionFacts, Reply,
+    StoreFacts, Timestamp,
+};
 
 pub(super) fn text(bytes: &Bytes) -> String {
     if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
@@ -177,6 +180,17 @@ fn body(request: &Request) -> String {
             format!("{}{role} at {}", texts(&commit.keys), ts(commit.commit_version))
         }
         Rpc::KvBatchRollback => texts(&m::<kvrpcpb::BatchRollbackRequest>(request).keys),
+        Rpc::KvPessimisticLock => pessimistic_lock(&m(request)),
+        Rpc::KvPessimisticRollback => {
+            let release: kvrpcpb::PessimisticRollbackRequest = m(request);
+            let (of, until) = (ts(release.start_version), ts(release.for_update_ts));
+            format!("{} of {of} until {until}", texts(&release.keys))
+        }
+        Rpc::KvTxnHeartBeat => {
+            let beat: kvrpcpb::TxnHeartBeatRequest = m(request);
+            let (of, ttl) = (ts(beat.start_version), beat.advise_lock_ttl);
+            format!("{} of {of} ttl {ttl}", text(&beat.primary_lock))
+        }
         Rpc::KvCheckTxnStatus => {
             let check: kvrpcpb::CheckTxnStatusRequest = m(request);
             let rollback = if check.rollback_if_not_exist { " or roll back" } else { "" };
@@ -280,6 +294,54 @@ pub(super) fn store(facts: &StoreFacts) -> String {
     format!("~ store {} {place}, epoch {}{life}{slow}{wait}", facts.id, facts.epoch)
 }
 
+fn pessimistic_lock(lock: &kvrpcpb::PessimisticLockRequest) -> String {
+    let key = |mutation: &kvrpcpb::Mutation| {
+        assert_eq!(mutation.op(), kvrpcpb::Op::PessimisticLock);
+        let presumed = match mutation.assertion() {
+            kvrpcpb::Assertion::NotExist => "!",
+            kvrpcpb::Assertion::None | kvrpcpb::Assertion::Exist => "",
+        };
+        format!("{presumed}{}", text(&mutation.key))
+    };
+    assert_eq!(lock.min_commit_ts, lock.for_update_ts + 1, "transactions.md §13.3");
+    let keys: Vec<String> = lock.mutations.iter().map(key).collect();
+    let (of, at) = (ts(lock.start_version), ts(lock.for_update_ts));
+    let wait = match lock.wait_timeout {
+        -1 => "no wait".into(),
+        i64::MAX => "wait".into(),
+        ms => format!("wait {ms}"),
+    };
+    let force = lock.wake_up_mode() == kvrpcpb::PessimisticLockWakeUpMode::WakeUpModeForceLock;
+    let flags = [
+        (lock.is_first_lock, " first"),
+        (lock.return_values, " values"),
+        (lock.check_existence, " existence"),
+        (lock.lock_only_if_exists, " if exists"),
+        (force, " force"),
+    ];
+    let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let (keys, primary, ttl) = (keys.join(" "), text(&lock.primary_lock), lock.lock_ttl);
+    format!("{keys} primary {primary} of {of} at {at} ttl {ttl} {wait}{flags}")
+}
+
+fn locked(reply: &LockReply) -> String {
+    let key = |key: &LockedKey| {
+        let found = match &key.found {
+            Found::NotAsked => String::new(),
+            Found::Missing => "-".into(),
+            Found::Exists => "=…".into(),
+            Found::Value(value) => format!("={}", text(value)),
+        };
+        let left = if key.locked { "" } else { " (not locked)" };
+        let conflict = match key.conflict_ts {
+            Some(at) => format!(" conflict {}", ts(at.version())),
+            None => String::new(),
+        };
+        format!(" {}{found}{left}{conflict}", text(&key.key))
+    };
+    format!("locked{}", reply.keys.iter().map(key).collect::<String>())
+}
+
 pub(super) fn reply(reply: &Reply) -> String {
     let value = |value: &Option<Bytes>| match value {
         Some(value) => format!("value {}", text(value)).trim_end().to_owned(),
@@ -316,6 +378,7 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
         Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
         Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
+        Reply::Locked(reply) => locked(reply),
         Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),
     }
 }

@@ -11,6 +11,9 @@
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
 //! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
+//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
+//! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
+//! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
 //! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
 //! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
@@ -35,9 +38,9 @@ use super::answers::{self, bytes, version};
 use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
-    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
-    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionVersion,
-    ScanSpec, StoreId, Timestamp, Value,
+    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Mutation,
+    MutationOp, Notice, Operation, PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor,
+    RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, StoreId, Timestamp, Value,
 };
 
 impl Story {
@@ -119,6 +122,10 @@ impl Story {
                 let line =
                     known.map_or("~ unknown".into(), |facts| super::describe::region(&facts));
                 self.tell(line);
+            }
+            "lost" => {
+                let lost = self.core.locks_lost(timestamp(words[0]));
+                self.tell(lost.map_or("~ kept, or none".into(), |why| format!("~ {why:?}")));
             }
             "health" => {
                 let [store, score] =
@@ -269,6 +276,44 @@ fn mutation(word: &str) -> Mutation {
     Mutation { key: bytes(key), op }
 }
 
+fn lock_plan(words: &[&str]) -> LockPlan {
+    let mut plan = LockPlan {
+        start_ts: timestamp(words[0]),
+        for_update_ts: timestamp(words[1]),
+        primary: bytes(words[3]),
+        new_primary: false,
+        keys: Vec::new(),
+        wait: LockWait::Forever,
+        return_values: false,
+        check_existence: false,
+        lock_only_if_exists: false,
+        force: false,
+        is_first_lock: false,
+        open_for: Duration::ZERO,
+    };
+    let ms = |word: &str| Duration::from_millis(number(word));
+    for word in &words[4..] {
+        match *word {
+            "new" => plan.new_primary = true,
+            "first" => plan.is_first_lock = true,
+            "nowait" => plan.wait = LockWait::NoWait,
+            "values" => plan.return_values = true,
+            "existence" => plan.check_existence = true,
+            "only" => plan.lock_only_if_exists = true,
+            "force" => plan.force = true,
+            _ => match (word.strip_prefix("wait:"), word.strip_prefix("open:")) {
+                (Some(wait), _) => plan.wait = LockWait::For(ms(wait)),
+                (_, Some(open)) => plan.open_for = ms(open),
+                (None, None) => plan.keys.push(LockKey {
+                    key: bytes(word.trim_start_matches('!')),
+                    presume_not_exists: word.starts_with('!'),
+                }),
+            },
+        }
+    }
+    plan
+}
+
 fn operation(word: &str, words: &[&str]) -> Operation {
     let raw = |op| Operation::Raw { op, cf: ColumnFamily::DEFAULT };
     let read = |op, at: &str| Operation::Read { op, at: timestamp(at) };
@@ -331,6 +376,16 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         })),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
+        }
+        "lock" => Operation::Lock(Box::new(lock_plan(words))),
+        "release" => {
+            let stop_heartbeat = words.get(2) == Some(&"end");
+            Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
+                start_ts: timestamp(words[0]),
+                for_update_ts: timestamp(words[1]),
+                keys: keys(&words[2 + usize::from(stop_heartbeat)..]),
+                stop_heartbeat,
+            }))
         }
         "tso" => Operation::Timestamp,
         "low" => Operation::LowResolutionTimestamp,
