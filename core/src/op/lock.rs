@@ -262,7 +262,9 @@ impl LockKeys {
         // §22.30: a deadlock with itself is told when the locks are gone.
         let later = matches!(error.kind(), ErrorKind::Deadlock(deadlock) if deadlock.retryable);
         let report = later.then(|| error.clone());
-        let draining = Draining { fanout: state.fanout, taken, conflict_ts, report };
+        let mut fanout = state.fanout;
+        fanout.settle(cx);
+        let draining = Draining { fanout, taken, conflict_ts, report };
         match Self::drain(plan, draining, cx) {
             Step::Next(op) if !later => Step::Detach(Err(error), op, budget::CLEANUP),
             Step::Next(op) => Step::Next(op),
