@@ -208,6 +208,10 @@ pub(crate) mod budget {
     pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2 * 20);
     /// Resolving another transaction's locks, apart from the operation that met them.
     pub(crate) const RESOLVE: Duration = Duration::from_secs(40);
+    /// One page of a scan of locks, and putting an end to their transactions: 100 s, weighted.
+    pub(crate) const GC: Duration = Duration::from_secs(2 * 100);
+    /// What became of a transaction: 20 s.
+    pub(crate) const TXN_STATUS: Duration = Duration::from_secs(20);
     /// A question to PD for no particular operation (a range task's locating): 20 s, weighted.
     pub(crate) const PD: Duration = Duration::from_secs(2 * 20);
     /// What never gives up by itself: only a deadline ends it.
@@ -437,6 +441,8 @@ mod tests {
             (budget::CLEANUP, 20_000, 2),
             (budget::RESOLVE, 40_000, 1),
             (budget::PD, 20_000, 2),
+            (budget::GC, 100_000, 2),
+            (budget::TXN_STATUS, 20_000, 1),
         ] {
             assert_eq!(budget, ms(base * weight));
         }

@@ -17,7 +17,7 @@ use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
 use crate::region::{RegionCache, RegionFacts};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolution, Resolver};
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
@@ -276,13 +276,22 @@ impl Core {
         self.shared.heartbeats.lost(start_ts)
     }
 
+    /// Whose locks are in somebody's way at the moment, what is done about it, and for whom
+    /// (`transactions.md` §16.6), in the order of the transactions' starts.
+    pub fn resolutions(&self) -> Vec<Resolution> {
+        self.shared.resolver.facts()
+    }
+
     /// Nothing is left that is worth driving for: no operation, no commit or rollback that settles in
     /// the background, and nothing to be polled. What is done for others (cleaning up the locks of
     /// foreign transactions, questions to PD that nobody waits for any more, heartbeats of transactions
     /// that are open) does not count.
     pub fn is_idle(&self) -> bool {
         let shared = &self.shared;
-        self.ops.is_empty() && shared.commands.is_empty() && shared.events.is_empty()
+        self.ops.is_empty()
+            && shared.commands.is_empty()
+            && shared.events.is_empty()
+            && !(shared.closing && shared.resolver.is_busy())
     }
 
     /// A digest of the whole state: equal digests, equal futures. Costs a walk over the state.

@@ -47,6 +47,7 @@ mod keyspace;
 #[cfg(test)]
 mod keyspace_stories;
 mod lock_plan;
+mod locks;
 mod op;
 mod operation;
 mod oracle;
@@ -84,6 +85,9 @@ pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::lock_plan::{
     Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
 };
+pub use crate::locks::{
+    FoundLock, LockKind, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 pub use crate::operation::{
     ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
     OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
@@ -91,6 +95,7 @@ pub use crate::operation::{
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::region::RegionFacts;
+pub use crate::resolve::{Resolution, ResolutionStage, ResolutionWaiter};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;

@@ -9,6 +9,9 @@ use bytes::Bytes;
 
 use crate::id::RegionVersion;
 use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
+use crate::locks::{
+    FoundLock, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
 
@@ -182,6 +185,17 @@ pub enum Operation {
     Lock(Box<LockPlan>),
     /// Release pessimistic locks. Answered by [`Reply::Done`].
     PessimisticRollback(Box<PessimisticRollbackPlan>),
+    /// Finds locks and leaves them alone. Answered by [`Reply::Locks`], in the order of the keys. What
+    /// is locked or unlocked meanwhile may be missed or told all the same.
+    ScanLocks(Box<ScanLocksPlan>),
+    /// Puts an end to every transaction that started at or before a safe point and has locks in a
+    /// range: committed if it was, rolled back if not, also if it is running (`transactions.md` §16.5).
+    /// Answered by [`Reply::LocksResolved`] when none of its locks is left there. Cancelled or failed,
+    /// it leaves the rest of the locks where they are.
+    ResolveLocks(Box<ResolveLocksPlan>),
+    /// What became of a transaction. Answered by [`Reply::TxnState`]. Asking may decide: a transaction
+    /// whose time is over, or whose primary is not written, is rolled back.
+    TxnStatus(Box<TxnStatusPlan>),
 }
 
 impl Operation {
@@ -201,7 +215,10 @@ impl Operation {
             | Self::Commit(_)
             | Self::Rollback { .. }
             | Self::Lock(_)
-            | Self::PessimisticRollback(_) => false,
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
         }
     }
 }
@@ -507,6 +524,12 @@ pub enum Reply {
     Timestamp(Timestamp),
     /// The external timestamp; `None` if none was ever stored.
     ExternalTimestamp(Option<Timestamp>),
+    /// Locks, in the order of their keys.
+    Locks(Vec<FoundLock>),
+    /// What came of putting an end to transactions.
+    LocksResolved(LocksResolved),
+    /// What is known of a transaction.
+    TxnState(TxnState),
     /// How a commit ended.
     Commit(CommitOutcome),
     /// What was locked.

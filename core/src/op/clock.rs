@@ -84,7 +84,10 @@ impl Clock {
             | Operation::Commit(_)
             | Operation::Rollback { .. }
             | Operation::Lock(_)
-            | Operation::PessimisticRollback(_) => return super::misrouted("another operation"),
+            | Operation::PessimisticRollback(_)
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_) => return super::misrouted("another operation"),
         };
         Step::Next(Op::Clock(clock))
     }

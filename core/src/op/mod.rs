@@ -27,9 +27,12 @@ mod raw_stories;
 #[cfg(test)]
 mod read_stories;
 mod regions;
+mod resolve_locks;
 mod rollback;
 mod scan;
+mod scan_locks;
 mod snapshot;
+mod txn_status;
 
 use std::time::Duration;
 
@@ -49,9 +52,12 @@ use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
 use regions::Regions;
+use resolve_locks::ResolveLocks;
 use rollback::Rollback;
 use scan::Scan;
+use scan_locks::ScanLocks;
 use snapshot::{SnapshotBatchGet, SnapshotGet};
+use txn_status::TxnStatus;
 
 /// What a step leads to.
 #[derive(Debug)]
@@ -91,6 +97,9 @@ pub(crate) enum Op {
     Rollback(Box<Rollback>),
     Lock(Box<LockKeys>),
     PessimisticRollback(Box<PessimisticRollback>),
+    ScanLocks(Box<ScanLocks>),
+    ResolveLocks(Box<ResolveLocks>),
+    TxnStatus(Box<TxnStatus>),
 }
 
 const _: () = assert!(size_of::<Op>() <= 128);
@@ -142,6 +151,9 @@ impl Op {
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
             Operation::Lock(plan) => LockKeys::start(*plan, cx),
             Operation::PessimisticRollback(plan) => PessimisticRollback::start(*plan, cx),
+            Operation::ScanLocks(plan) => ScanLocks::start(*plan, cx),
+            Operation::ResolveLocks(plan) => ResolveLocks::start(*plan, cx),
+            Operation::TxnStatus(plan) => TxnStatus::start(*plan, cx),
         }
     }
 
@@ -175,6 +187,9 @@ impl Op {
             Self::Rollback(machine) => machine.wake(tag, wake, cx),
             Self::Lock(machine) => machine.wake(tag, wake, cx),
             Self::PessimisticRollback(machine) => machine.wake(tag, wake, cx),
+            Self::ScanLocks(machine) => machine.wake(tag, wake, cx),
+            Self::ResolveLocks(machine) => machine.wake(tag, wake, cx),
+            Self::TxnStatus(machine) => machine.wake(tag, wake, cx),
         }
     }
 
@@ -213,6 +228,9 @@ impl Op {
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
             Self::Lock(machine) => machine.stop(why, cx),
             Self::PessimisticRollback(machine) => stopped(machine.stop(why, cx)),
+            Self::ScanLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::ResolveLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::TxnStatus(machine) => stopped(machine.stop(why, cx)),
         }
     }
 
@@ -233,7 +251,10 @@ impl Op {
             | Self::BatchScan(_)
             | Self::Regions(_)
             | Self::Get(_)
-            | Self::BatchGet(_) => false,
+            | Self::BatchGet(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
         }
     }
 

@@ -40,7 +40,7 @@ impl ReadView {
 
     /// Has `locks` looked into; answered by [`Wake::Resolved`] under `tag`.
     pub(crate) fn resolve(&self, locks: Vec<Lock>, cx: &mut Cx<'_>, tag: Tag) {
-        cx.resolve(tag, locks, Mode::Read { at: self.at });
+        cx.resolve(tag, locks, Mode::Read { at: self.at, lite: false });
     }
 
     /// Learns from a resolution. True if the read can be sent again at once, false if the caller has
@@ -126,7 +126,8 @@ impl SnapshotGet {
                 match reply::get(response) {
                     Ok(GetReply::Value(value)) => Step::Done(Ok(Reply::Value(value))),
                     Ok(GetReply::Locked(locks)) => {
-                        self.view.resolve(locks, cx, LOCKS);
+                        let at = self.view.at;
+                        cx.resolve(LOCKS, locks, Mode::Read { at, lite: true });
                         self.wait()
                     }
                     Err(error) => Step::Done(Err(error)),

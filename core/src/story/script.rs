@@ -15,6 +15,8 @@
 //! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
 //! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
+//! | `scan_locks A..B @TS N`, `resolve_locks A..B @TS [N] [async]`, `status K of @TS [for @TS]` | locks of others |
+//! | `resolving` | what is being resolved, and for whom |
 //! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
 //! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
 //! | `wait`, `pass MS` | time goes on |
@@ -40,7 +42,8 @@ use crate::wire::Response;
 use crate::{
     ColumnFamily, CommitPlan, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Mutation,
     MutationOp, Notice, Operation, PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor,
-    RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, StoreId, Timestamp, Value,
+    RawOperation, RawSwap, ReadOperation, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
+    StoreId, Timestamp, TxnStatusPlan, Value,
 };
 
 impl Story {
@@ -89,6 +92,12 @@ impl Story {
                 }
             }
             "stats" => self.tell_stats(&words),
+            "resolving" => {
+                for one in self.core.resolutions() {
+                    let line = super::describe::resolution(&one, &self.ops);
+                    self.tell(line);
+                }
+            }
             "link_down" => {
                 let store = StoreId(words[0].parse().expect("a store"));
                 self.core.handle_notice(self.now, Notice::LinkDown { store });
@@ -179,6 +188,7 @@ impl Story {
             "validate" => self.config.validate_read_timestamp = true,
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
+            "permits" => self.config.max_background_resolves = value() as usize,
             "limit" => self.config.max_store_requests = Some(value() as usize),
             "breaker" => self.config.pd_breaker.error_percent = value(),
             other => panic!("no such setting: {other}"),
@@ -387,6 +397,22 @@ fn operation(word: &str, words: &[&str]) -> Operation {
                 stop_heartbeat,
             }))
         }
+        "scan_locks" => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(words[0]),
+            max_version: timestamp(words[1]),
+            limit: words[2].parse().expect("a limit"),
+        })),
+        "resolve_locks" => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(words[0]),
+            safe_point: timestamp(words[1]),
+            async_commit_only: words.contains(&"async"),
+            batch_size: words.get(2).and_then(|word| word.parse().ok()).unwrap_or(0),
+        })),
+        "status" => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: timestamp(words[2]),
+            primary: bytes(words[0]),
+            caller: words.get(4).map(|word| timestamp(word)),
+        })),
         "tso" => Operation::Timestamp,
         "low" => Operation::LowResolutionTimestamp,
         "stale" => {

@@ -91,6 +91,8 @@ fn read(response: &Response) -> usize {
         reply::pessimistic_rollback(response.clone()).is_ok(),
         reply::txn_heart_beat(response.clone()).is_ok(),
         reply::check_txn_status(response.clone()).is_ok(),
+        reply::check_secondary_locks(response.clone()).is_ok(),
+        reply::scan_lock(response.clone()).is_ok(),
         super::health_reply::serving(response.clone()).is_ok(),
         reply::members(response.clone()).is_ok(),
         reply::regions(response.clone()).is_ok(),

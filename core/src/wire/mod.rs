@@ -19,6 +19,7 @@ mod raw_reply;
 pub(crate) mod region_error;
 pub(crate) mod reply;
 mod request;
+mod resolve_reply;
 mod response;
 
 pub use request::{Context, ContextExtra, Head, Keyspace, Request};

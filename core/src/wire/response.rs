@@ -61,6 +61,8 @@ responses! {
     TxnHeartBeat = Rpc::KvTxnHeartBeat => kvrpcpb::TxnHeartBeatResponse,
     CheckTxnStatus = Rpc::KvCheckTxnStatus => kvrpcpb::CheckTxnStatusResponse,
     ResolveLock = Rpc::KvResolveLock => kvrpcpb::ResolveLockResponse,
+    CheckSecondaryLocks = Rpc::KvCheckSecondaryLocks => kvrpcpb::CheckSecondaryLocksResponse,
+    ScanLock = Rpc::KvScanLock => kvrpcpb::ScanLockResponse,
     RawGet = Rpc::RawGet => kvrpcpb::RawGetResponse,
     RawPut = Rpc::RawPut => kvrpcpb::RawPutResponse,
     RawDelete = Rpc::RawDelete => kvrpcpb::RawDeleteResponse,
