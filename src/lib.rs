@@ -91,9 +91,11 @@
 pub use anatase_client::{
     ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
-    IntoValue, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next, OperationFuture,
-    RawChecksum, RawRequest, Region, RegionVersion, Request, Result, ScanStream, Snapshot, StoreId,
-    Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext, Value, WriteConflict,
+    FoundLock, IntoValue, Key, KeyspaceProblem, KvPair, LockKind, LocksResolved,
+    MAX_RAW_SCAN_LIMIT, Next, OperationFuture, RawChecksum, RawRequest, Region, RegionVersion,
+    Request, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Result, ScanStream, Snapshot,
+    StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext, TxnState,
+    Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

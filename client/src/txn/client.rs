@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connect;
 use crate::driver::{Handle, Over};
 use crate::error::{Error, Result};
-use crate::operation::{OperationFuture, kinds};
+use crate::operation::{Kind, OperationFuture, kinds};
 use crate::request::Request;
 use crate::runtime::{DefaultRuntime, Instant, Runtime};
 use crate::transport::Transport;
@@ -176,6 +176,14 @@ impl<R> TransactionClient<R> {
     pub fn set_external_timestamp(&self, to: Timestamp) -> Request<()> {
         let operation = Operation::SetExternalTimestamp(to);
         Request::new(self.handle.clone(), operation, self.timeout, kinds::WRITE)
+    }
+
+    pub(crate) fn request<T>(&self, operation: Operation, kind: Kind<T>) -> Request<T> {
+        Request::new(self.handle.clone(), operation, self.timeout, kind)
+    }
+
+    pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
+        self.handle.driver.resolutions()
     }
 
     /// Closes the client, all its clones and transactions: reads that are under way end with

@@ -10,6 +10,8 @@ pub(crate) mod commit;
 #[cfg(test)]
 mod commit_stories;
 #[cfg(test)]
+mod gc_stories;
+#[cfg(test)]
 mod limits;
 mod lock;
 #[cfg(test)]

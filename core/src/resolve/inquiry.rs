@@ -373,14 +373,13 @@ impl Inquiry {
         }
         self.next_tag = recovering.fanout.end_tag();
         let (fate, mut keys) = recovering.fold.finish();
-        let primary = &self.id.primary;
-        if let Err(index) = {
-            keys.sort_unstable();
-            keys.binary_search(primary)
-        } {
-            keys.insert(index, primary.clone());
+        keys.push(self.id.primary.clone());
+        keys.sort_unstable();
+        keys.dedup();
+        // A walk for garbage collection comes to each of them by itself.
+        if self.id.manner != Manner::Forced {
+            self.recovered = keys;
         }
-        self.recovered = keys;
         // It does not hang on what a pessimistic primary said.
         cx.shared.remember_fate(self.id.start_ts, fate);
         self.state = State::Settled(Verdict::ended(fate, false));

@@ -188,6 +188,7 @@ impl Story {
             "validate" => self.config.validate_read_timestamp = true,
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
+            "scan_locks" => self.config.scan_lock_limit = value(),
             "permits" => self.config.max_background_resolves = value() as usize,
             "limit" => self.config.max_store_requests = Some(value() as usize),
             "breaker" => self.config.pd_breaker.error_percent = value(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anatase_core::{
     ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
     OpOptions, Operation, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionVersion, ScanSpec, Timestamp,
+    RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec, Timestamp, TxnStatusPlan,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -236,11 +236,12 @@ fn range(chance: &mut Chance) -> KeyRange {
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
-    match chance.below(10) {
+    match chance.below(11) {
         0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
         2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
         3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
+        5 => of_locks(chance, at),
         _ => {
             let mut keys = keys(chance);
             // Mostly as the contract asks for: sorted, without repeats.
@@ -253,6 +254,27 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
             Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for }))
         }
+    }
+}
+
+fn of_locks(chance: &mut Chance, at: Timestamp) -> Operation {
+    match chance.below(4) {
+        0 => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(chance),
+            max_version: at,
+            limit: chance.pick(&[0, 1, 2, u32::MAX]),
+        })),
+        1 => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: at,
+            primary: key(chance),
+            caller: chance.rarely(2, |_| at),
+        })),
+        _ => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(chance),
+            safe_point: at,
+            async_commit_only: chance.one_in(3),
+            batch_size: chance.pick(&[0, 1, 2]),
+        })),
     }
 }
 
