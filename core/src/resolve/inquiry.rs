@@ -301,9 +301,6 @@ impl Inquiry {
 
     /// The transaction may still commit. `pushed`: but not at or before the timestamp of the question.
     fn alive(&mut self, question: Question, left: Duration, pushed: bool, cx: &mut Cx<'_>) {
-        if self.id.manner == Manner::Forced {
-            return self.fail(self.blocked(), cx);
-        }
         // A lock whose time is up but that is still there (at the very millisecond, for example) is
         // looked at again soon, not at once: a clamp of zero would make the waiter's budget stand
         // still.

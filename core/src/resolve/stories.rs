@@ -213,7 +213,8 @@ fn a_transaction_that_fell_back_is_decided_by_its_primary() {
     );
 }
 
-/// transactions.md §22.16: with force_sync_commit an async primary is not recovered again.
+/// transactions.md §22.16: with force_sync_commit an async primary is not recovered again, even at the
+/// end of its time.
 #[test]
 fn a_transaction_that_fell_back_and_lives_is_waited_for() {
     story(
@@ -229,7 +230,7 @@ fn a_transaction_that_fell_back_and_lives_is_waited_for() {
         > 3 store 1 KvCheckSecondaryLocks a of @980.0 | region 1
         $ 3 secondaries a
         > 4 store 1 KvCheckTxnStatus p of @980.0 for @990.0 now @6000.1 as two-phase | region 2
-        $ 4 alive 9000 async @985.0 a
+        $ 4 alive 3000 async @985.0 a
         $ wait
         ~ 5.089s: LockWait
         > 5 store 1 KvPrewrite a*=1 @990.0 size 1 | region 1
