@@ -202,6 +202,10 @@ pub(crate) mod budget {
     pub(crate) const SECONDARIES: Duration = Duration::from_secs(2 * 41);
     /// Undoing a transaction's locks: 20 s, weighted.
     pub(crate) const CLEANUP: Duration = Duration::from_secs(2 * 20);
+    /// Taking pessimistic locks, waits for locks of others not counted: 20 s, weighted.
+    pub(crate) const PESSIMISTIC_LOCK: Duration = Duration::from_secs(2 * 20);
+    /// One heartbeat: 20 s, weighted.
+    pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2 * 20);
     /// Resolving another transaction's locks, apart from the operation that met them.
     pub(crate) const RESOLVE: Duration = Duration::from_secs(40);
     /// A question to PD for no particular operation (a range task's locating): 20 s, weighted.

@@ -179,7 +179,11 @@ fn each_type_has_its_kind() {
     let exists = kvrpcpb::AlreadyExist { key: "k".into() };
     let rows = [
         ("ErrQueryInterruptedWithSignal", Well("see ErrQueryInterrupted"), None),
-        ("ErrDeadlock", key(kvrpcpb::KeyError { deadlock: none(), ..empty() }), Some(TxnRetryable)),
+        (
+            "ErrDeadlock",
+            key(kvrpcpb::KeyError { deadlock: none(), ..empty() }),
+            Some(Deadlock(Box::default())),
+        ),
         ("PDError", In(pd.unwrap_err()), Some(PdRefused)),
         (
             "ErrKeyExist",

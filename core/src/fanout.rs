@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::ops::Range;
 
 use crate::backoff::{Backoff, BackoffKind};
 use crate::command::WakeReason;
@@ -163,6 +164,18 @@ impl<J: Job> Fanout<J> {
             && self.batches.is_empty()
             && self.flying.is_empty()
             && self.parked.is_empty()
+    }
+
+    /// Whether an answer is awaited.
+    pub(crate) fn is_flying(&self) -> bool {
+        !self.flying.is_empty()
+    }
+
+    /// The items that wait to be sent for the first time, or were answered without doubt.
+    pub(crate) fn unsent(&self) -> Vec<Range<usize>> {
+        let waiting = self.pending.iter().chain(self.batches.iter().map(|batch| &batch.piece));
+        let unsent = waiting.filter(|piece| !piece.doubt && !piece.is_retry);
+        unsent.map(|piece| piece.start..piece.end).collect()
     }
 
     /// A number for a wait of this fan-out or of its owner. Each is given once.
@@ -446,9 +459,10 @@ impl<J: Job> Fanout<J> {
         let mut waiting = self.pending.iter().chain(self.parked.values());
         waiting.all(|piece| piece.doubt)
             && self.batches.iter().all(|batch| batch.piece.doubt)
-            && self.flying.values().all(|flying| {
-                flying.batch.piece.doubt || cx.shared.call_is_in_doubt(flying.call)
-            })
+            && self
+                .flying
+                .values()
+                .all(|flying| flying.batch.piece.doubt || cx.shared.call_is_in_doubt(flying.call))
     }
 
     /// Whether all items are still together, in what is or would be one request.

@@ -38,10 +38,15 @@ mod error;
 #[cfg(test)]
 mod error_table;
 mod fanout;
+mod fingerprint;
+mod heartbeat;
+#[cfg(test)]
+mod heartbeat_stories;
 mod id;
 mod keyspace;
 #[cfg(test)]
 mod keyspace_stories;
+mod lock_plan;
 mod op;
 mod operation;
 mod oracle;
@@ -71,10 +76,14 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    AssertionFailure, ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem,
-    Reason, WriteConflict,
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus,
+    KeyspaceProblem, Reason, WaitForEntry, WriteConflict,
 };
+pub use crate::heartbeat::LocksLost;
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
+pub use crate::lock_plan::{
+    Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
+};
 pub use crate::operation::{
     Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
     KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,

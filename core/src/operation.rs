@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
+use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
 use crate::txn::TxnOptions;
@@ -177,6 +178,12 @@ pub enum Operation {
         /// Every key that may be locked, the primary first.
         keys: Vec<Key>,
     },
+    /// Take pessimistic locks. Answered by [`Reply::Locked`]; from then on the primary is kept alive
+    /// until the transaction ends. After an error the call holds none of its keys: what it may have
+    /// taken is being released.
+    Lock(Box<LockPlan>),
+    /// Release pessimistic locks. Answered by [`Reply::Done`].
+    PessimisticRollback(Box<PessimisticRollbackPlan>),
 }
 
 impl Operation {
@@ -194,7 +201,9 @@ impl Operation {
             | Self::Regions { .. }
             | Self::Read { .. }
             | Self::Commit(_)
-            | Self::Rollback { .. } => false,
+            | Self::Rollback { .. }
+            | Self::Lock(_)
+            | Self::PessimisticRollback(_) => false,
         }
     }
 }
@@ -580,6 +589,8 @@ pub enum Reply {
     ExternalTimestamp(Option<Timestamp>),
     /// How a commit ended.
     Commit(CommitOutcome),
+    /// What was locked.
+    Locked(LockReply),
 }
 
 /// A commit ends in one of three ways, and the third is not an error to be retried.

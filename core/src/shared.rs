@@ -18,6 +18,7 @@ use crate::command::{Call, Command, Destination, Event, WakeReason};
 use crate::config::Config;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
+use crate::heartbeat::Heartbeats;
 use crate::id::{CommandId, Handle, OpId, RegionVersion, StoreId};
 use crate::keyspace::Tenancy;
 use crate::operation::KeyRange;
@@ -47,6 +48,8 @@ pub(crate) enum Owner {
     Op(OpId),
     /// A resolution of another transaction's locks.
     Resolution(Handle),
+    /// The heartbeat of a transaction.
+    Heartbeat(Handle),
 }
 
 /// Who waits for a region or a store.
@@ -89,6 +92,8 @@ pub(crate) enum TimerTarget {
     TsoFlight(u64),
     /// A pause before timestamps are asked for again.
     TsoRest,
+    /// The next heartbeat of a transaction is due.
+    Heartbeat(Handle),
     /// The probe of a store has taken too long.
     Probe(StoreId),
 }
@@ -193,6 +198,7 @@ pub(crate) struct Shared {
     pub(crate) tso: Tso,
     pub(crate) oracle: Oracle,
     pub(crate) resolver: Resolver,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) calls: Slab<RegionCall>,
     pub(crate) inflight: Slab<InFlight>,
     pub(crate) timers: Timers<TimerTarget>,
@@ -271,6 +277,8 @@ impl Shared {
 pub(crate) struct Cx<'a> {
     pub(crate) shared: &'a mut Shared,
     pub(crate) owner: Owner,
+    /// When the owner has to be over; [`Instant::NEVER`] if it is no operation.
+    pub(crate) deadline: Instant,
     /// The owner's private draws.
     pub(crate) draws: &'a mut Draws,
 }

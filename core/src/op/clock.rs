@@ -82,7 +82,9 @@ impl Clock {
             | Operation::Regions { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
-            | Operation::Rollback { .. } => return super::misrouted("another operation"),
+            | Operation::Rollback { .. }
+            | Operation::Lock(_)
+            | Operation::PessimisticRollback(_) => return super::misrouted("another operation"),
         };
         Step::Next(Op::Clock(clock))
     }

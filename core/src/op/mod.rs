@@ -11,8 +11,12 @@ pub(crate) mod commit;
 mod commit_stories;
 #[cfg(test)]
 mod limits;
+mod lock;
 #[cfg(test)]
 mod lock_stories;
+mod pessimistic_rollback;
+#[cfg(test)]
+mod pessimistic_stories;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -39,6 +43,8 @@ use crate::timestamp::Timestamp;
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
+use lock::LockKeys;
+use pessimistic_rollback::PessimisticRollback;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
@@ -83,6 +89,8 @@ pub(crate) enum Op {
     BatchGet(Box<SnapshotBatchGet>),
     Commit(Box<Commit>),
     Rollback(Box<Rollback>),
+    Lock(Box<LockKeys>),
+    PessimisticRollback(Box<PessimisticRollback>),
 }
 
 const _: () = assert!(size_of::<Op>() <= 128);
@@ -132,6 +140,8 @@ impl Op {
             Operation::Read { op, at } => Checking::start(op, at, cx),
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
+            Operation::Lock(plan) => LockKeys::start(*plan, cx),
+            Operation::PessimisticRollback(plan) => PessimisticRollback::start(*plan, cx),
         }
     }
 
@@ -163,6 +173,8 @@ impl Op {
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
             Self::Rollback(machine) => machine.wake(tag, wake, cx),
+            Self::Lock(machine) => machine.wake(tag, wake, cx),
+            Self::PessimisticRollback(machine) => machine.wake(tag, wake, cx),
         }
     }
 
@@ -199,7 +211,35 @@ impl Op {
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
+            Self::Lock(machine) => machine.stop(why, cx),
+            Self::PessimisticRollback(machine) => stopped(machine.stop(why, cx)),
         }
+    }
+
+    /// Whether it is carried to its end when the core closes.
+    pub(crate) fn outlives_close(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Rollback(_) | Self::PessimisticRollback(_) => true,
+            Self::Lock(machine) => machine.is_releasing(),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Get(_)
+            | Self::BatchGet(_) => false,
+        }
+    }
+
+    /// The transaction that it commits.
+    pub(crate) fn commits(&self) -> Option<Timestamp> {
+        if let Self::Commit(machine) = self { Some(machine.start_ts()) } else { None }
     }
 }
 

@@ -60,7 +60,7 @@ enum State {
     Checking {
         call: Handle,
         now: Timestamp,
-        caller: Timestamp,
+        caller: Option<Timestamp>,
         rollback: bool,
     },
     Pausing,
@@ -148,15 +148,14 @@ impl Inquiry {
     /// Asks the primary. `rollback`: if there is no trace of the transaction, leave a rollback record,
     /// so that it can never commit.
     fn check(&mut self, now: Timestamp, rollback: bool, cx: &mut Cx<'_>) {
-        let callers = self.debts.iter().map(|debt| debt.mode.caller());
-        let caller = callers.max().unwrap_or(self.start_ts);
+        let caller = self.debts.iter().filter_map(|debt| debt.mode.caller()).max();
         let pessimistic = self.debts.iter().any(|debt| debt.lock.is_pessimistic());
         // A lock without time to live is a store's way to say «resolve me in any case» (§2.1).
         let current = if self.ttl_ms == 0 { Timestamp::MAX } else { now };
         let message = kvrpcpb::CheckTxnStatusRequest {
             primary_key: self.primary.clone(),
             lock_ts: self.start_ts.version(),
-            caller_start_ts: caller.version(),
+            caller_start_ts: caller.map_or(0, Timestamp::version),
             current_ts: current.version(),
             rollback_if_not_exist: rollback,
             resolving_pessimistic_lock: pessimistic,
@@ -173,7 +172,7 @@ impl Inquiry {
     fn checked(
         &mut self,
         now: Timestamp,
-        caller: Timestamp,
+        caller: Option<Timestamp>,
         rollback: bool,
         end: CallEnd,
         cx: &mut Cx<'_>,
@@ -187,7 +186,7 @@ impl Inquiry {
             Ok(TxnStatus::Committed(at)) => self.know(Fate::Committed(at), cx),
             Ok(TxnStatus::RolledBack) => self.know(Fate::RolledBack, cx),
             Ok(TxnStatus::Alive { ttl_ms, pushed, .. }) => {
-                self.alive(left(self.start_ts, ttl_ms, now), pushed.then_some(caller), cx);
+                self.alive(left(self.start_ts, ttl_ms, now), caller.filter(|_| pushed), cx);
             }
             // Released pessimistic locks say nothing about the transaction (§16.2, §22.17).
             Ok(TxnStatus::PessimisticGone) => self.alive(Duration::ZERO, None, cx),
@@ -254,7 +253,7 @@ impl Inquiry {
                 Mode::Read { at } if pushed.is_some_and(|pushed| at <= pushed) => Passage::Bypass,
                 // Joined too late to be counted in: ask again at once.
                 Mode::Read { .. } if pushed.is_some() => Passage::Wait(LOOK_AGAIN),
-                Mode::Read { .. } | Mode::Write { .. } => Passage::Wait(wait),
+                Mode::Read { .. } | Mode::Write { .. } | Mode::Lock => Passage::Wait(wait),
             };
             cx.shared.pay(&debt, Ok(passage));
         }
@@ -288,7 +287,7 @@ impl Inquiry {
                         self.dirty.entry(key).or_default();
                     }
                 }
-                Mode::Write { .. } => self.dirty.entry(key).or_default().push(debt),
+                Mode::Write { .. } | Mode::Lock => self.dirty.entry(key).or_default().push(debt),
             }
         }
     }

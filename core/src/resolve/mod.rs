@@ -34,6 +34,7 @@ use crate::id::Handle;
 use crate::operation::Key;
 use crate::shared::{Cx, Owner, Shared, Tag, Wake};
 use crate::slab::Slab;
+use crate::time::Instant;
 use crate::timestamp::Timestamp;
 use crate::wire::reply::Lock;
 
@@ -53,13 +54,17 @@ pub(crate) enum Mode {
         /// Its start.
         start_ts: Timestamp,
     },
+    /// A pessimistic lock: the key has to be free, and nobody is pushed for it (§22.20).
+    Lock,
 }
 
 impl Mode {
-    fn caller(self) -> Timestamp {
+    /// `None` must not push anybody's earliest commit.
+    fn caller(self) -> Option<Timestamp> {
         match self {
-            Self::Read { at } => at,
-            Self::Write { start_ts } => start_ts,
+            Self::Read { at } => Some(at),
+            Self::Write { start_ts } => Some(start_ts),
+            Self::Lock => None,
         }
     }
 }
@@ -200,7 +205,8 @@ impl Shared {
         };
         let start_ts = inquiry.start_ts();
         let mut draws = self.draws;
-        let mut cx = Cx { shared: self, owner: Owner::Resolution(handle), draws: &mut draws };
+        let owner = Owner::Resolution(handle);
+        let mut cx = Cx { shared: self, owner, deadline: Instant::NEVER, draws: &mut draws };
         let next = inquiry.wake(tag, wake, &mut cx);
         self.draws = draws;
         match next {

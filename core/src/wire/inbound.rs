@@ -93,6 +93,9 @@ keys! {
     kvrpcpb::PrewriteResponse { errors }
     kvrpcpb::CommitResponse { error }
     kvrpcpb::BatchRollbackResponse { error }
+    kvrpcpb::PessimisticLockResponse { errors }
+    kvrpcpb::PessimisticRollbackResponse { errors }
+    kvrpcpb::TxnHeartBeatResponse { error }
     kvrpcpb::CheckTxnStatusResponse { error, lock_info }
     kvrpcpb::ResolveLockResponse { error }
     kvrpcpb::RawBatchGetResponse { pairs }
@@ -102,9 +105,6 @@ keys! {
 // Answers to what is not asked yet.
 keys! {
     kvrpcpb::BufferBatchGetResponse { pairs, error }
-    kvrpcpb::PessimisticLockResponse { errors }
-    kvrpcpb::PessimisticRollbackResponse { errors }
-    kvrpcpb::TxnHeartBeatResponse { error }
     kvrpcpb::CheckSecondaryLocksResponse { error, locks }
     kvrpcpb::CleanupResponse { error }
     kvrpcpb::ScanLockResponse { error, locks }
@@ -145,6 +145,9 @@ impl Response {
             Self::Prewrite(message) => message.strip(prefix),
             Self::Commit(message) => message.strip(prefix),
             Self::BatchRollback(message) => message.strip(prefix),
+            Self::PessimisticLock(message) => message.strip(prefix),
+            Self::PessimisticRollback(message) => message.strip(prefix),
+            Self::TxnHeartBeat(message) => message.strip(prefix),
             Self::CheckTxnStatus(message) => message.strip(prefix),
             Self::ResolveLock(message) => message.strip(prefix),
             Self::RawBatchGet(message) => message.strip(prefix),

@@ -12,6 +12,7 @@ pub(crate) mod inbound;
 pub(crate) mod key_error;
 #[cfg(test)]
 mod keys;
+mod lock_reply;
 pub(crate) mod outbound;
 mod pd_reply;
 mod raw_reply;

@@ -17,6 +17,9 @@ use crate::wire::Response;
 use crate::wire::key_error::{self, KeyError};
 
 pub(crate) use crate::wire::key_error::{Lock, impossible};
+pub(crate) use crate::wire::lock_reply::{
+    LockAnswer, LockQuestion, pessimistic_lock, pessimistic_rollback, txn_heart_beat,
+};
 pub(crate) use crate::wire::pd_reply::{
     LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
     regions, set_external_timestamp, store_address,
@@ -120,6 +123,9 @@ impl Response {
             Self::Prewrite(message) => message.region_error.take(),
             Self::Commit(message) => message.region_error.take(),
             Self::BatchRollback(message) => message.region_error.take(),
+            Self::PessimisticLock(message) => message.region_error.take(),
+            Self::PessimisticRollback(message) => message.region_error.take(),
+            Self::TxnHeartBeat(message) => message.region_error.take(),
             Self::CheckTxnStatus(message) => message.region_error.take(),
             Self::ResolveLock(message) => message.region_error.take(),
             Self::RawGet(message) => message.region_error.take(),
@@ -278,7 +284,7 @@ pub(crate) fn resolve_lock(response: Response) -> Result<(), Error> {
     done(message_of!(response, ResolveLock).error)
 }
 
-fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
+pub(super) fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
     match error {
         None => Ok(()),
         Some(error) => Err(KeyError::from_proto(*error).into_error()),

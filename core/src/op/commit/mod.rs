@@ -160,13 +160,7 @@ impl Commit {
 
     // ---- timestamps ----------------------------------------------------------------------------
 
-    fn linearizing(
-        plan: Arc<Plan>,
-        stamp: Stamp,
-        tag: Tag,
-        wake: Wake,
-        cx: &mut Cx<'_>,
-    ) -> Step {
+    fn linearizing(plan: Arc<Plan>, stamp: Stamp, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match stamp.wake(&plan.options, tag, wake, cx) {
             Stamped::Going(stamp) => Self::next(plan, Phase::Linearizing(stamp)),
             Stamped::Over(Ok(at), tag) => Self::start_prewrite(plan, Some(at), tag, cx),
@@ -188,13 +182,7 @@ impl Commit {
         Self::next(plan, Phase::Stamping(Stamping { proof, given_up, stamp, backoff }))
     }
 
-    fn stamping(
-        plan: Arc<Plan>,
-        state: Stamping,
-        tag: Tag,
-        wake: Wake,
-        cx: &mut Cx<'_>,
-    ) -> Step {
+    fn stamping(plan: Arc<Plan>, state: Stamping, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         let Stamping { proof, given_up, stamp, backoff } = state;
         match stamp.wake(&plan.options, tag, wake, cx) {
             Stamped::Going(stamp) => {
@@ -281,12 +269,7 @@ impl Commit {
     }
 
     /// Nobody waits for the answer any more, but the transaction is better decided than left in doubt.
-    fn without_owner(
-        plan: Arc<Plan>,
-        phase: Phase,
-        why: Stop,
-        cx: &mut Cx<'_>,
-    ) -> (Cancel, Step) {
+    fn without_owner(plan: Arc<Plan>, phase: Phase, why: Stop, cx: &mut Cx<'_>) -> (Cancel, Step) {
         let op = Op::Commit(Box::new(Self { plan, phase }));
         let cancelled: Result<Reply, _> = Err(why.error(None, cx.shared));
         (Cancel::TooLate, Step::Detach(cancelled, op, budget::COMMIT))

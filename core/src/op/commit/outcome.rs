@@ -7,9 +7,9 @@
 //! and some later reader finds out.
 
 use crate::error::{Error, ErrorKind};
+use crate::op::Step;
 use crate::op::commit::prewrite::{LastLock, OnePhase};
 use crate::op::commit::primary::Acknowledged;
-use crate::op::Step;
 use crate::operation::{CommitOutcome, CommittedBy, Reply};
 use crate::timestamp::Timestamp;
 
@@ -121,7 +121,6 @@ pub(super) fn undetermined(error: Error) -> Step {
     Step::Done(Ok(Reply::Commit(CommitOutcome::Undetermined(error))))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +137,14 @@ mod tests {
             ("same, but a response came later", Primary, Refusal, true, true, Aborted),
             ("RPC error, then only region errors", Primary, Nothing, true, true, Undetermined),
             ("region errors only", Primary, Nothing, false, true, Aborted),
-            ("async/1PC: RPC error, no success", DecisivePrewrite, Nothing, true, true, Undetermined),
+            (
+                "async/1PC: RPC error, no success",
+                DecisivePrewrite,
+                Nothing,
+                true,
+                true,
+                Undetermined,
+            ),
             ("even if a key error was last", DecisivePrewrite, Refusal, true, true, Undetermined),
             ("cancelled: another failed first", DecisivePrewrite, Nothing, true, false, Aborted),
             ("key error only", DecisivePrewrite, Refusal, false, true, Aborted),

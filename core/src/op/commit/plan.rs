@@ -335,11 +335,8 @@ mod tests {
     /// transactions.md §7.1, and cases ASY-03 and OPC-01: one row for each condition.
     #[test]
     fn each_condition_decides_about_the_mode() {
-        let on = TxnOptions {
-            enable_async_commit: true,
-            enable_one_pc: true,
-            ..TxnOptions::default()
-        };
+        let on =
+            TxnOptions { enable_async_commit: true, enable_one_pc: true, ..TxnOptions::default() };
         let bounded = TxnOptions { commit_ts_upper_bound: Some(ts(2_000)), ..on.clone() };
         let only_async = TxnOptions { enable_one_pc: false, ..on.clone() };
         let only_one = TxnOptions { enable_async_commit: false, ..on.clone() };

@@ -138,7 +138,9 @@ impl Commit {
         if let Wake::Resolved(resolved) = wake {
             return match state.resolved(tag, resolved, cx) {
                 Ok(()) => Self::prewrite(plan, state, cx),
-                Err((error, lost)) => Self::end_prewrite(plan, state, error, Said::Nothing, lost, cx),
+                Err((error, lost)) => {
+                    Self::end_prewrite(plan, state, error, Said::Nothing, lost, cx)
+                }
             };
         }
         let (batch, response) = match state.fanout.wake(tag, wake, cx) {

@@ -234,7 +234,8 @@ mod tests {
         let plan = |bound| {
             let options = TxnOptions { commit_ts_upper_bound: bound, ..TxnOptions::default() };
             let mutations = vec![Mutation::new("a", MutationOp::Delete)];
-            let plan = CommitPlan { options: options.into(), ..CommitPlan::new(ts(900, 1), mutations) };
+            let plan =
+                CommitPlan { options: options.into(), ..CommitPlan::new(ts(900, 1), mutations) };
             Plan::new(plan, 1, Instant::from_nanos(1)).unwrap()
         };
         let day = 86_400_000;

@@ -191,10 +191,6 @@ impl Commit {
     }
 }
 
-fn committed(
-    at: Timestamp,
-    by: CommittedBy,
-    fallbacks: Fallbacks,
-) -> Result<Reply, Error> {
+fn committed(at: Timestamp, by: CommittedBy, fallbacks: Fallbacks) -> Result<Reply, Error> {
     Ok(Reply::Commit(CommitOutcome::Committed { at, by, fallbacks }))
 }
