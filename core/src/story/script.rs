@@ -185,6 +185,7 @@ impl Story {
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
+            "txn_batch" => self.config.txn_batch_size = value() as usize,
             "breaker" => self.config.pd_breaker.error_percent = value(),
             other => panic!("no such setting: {other}"),
         }
