@@ -64,6 +64,9 @@ pub(super) struct PrewriteJob {
     pub(super) modes: Modes,
     /// No commit before this.
     min_commit_ts: Timestamp,
+    /// The largest of the timestamps that the locks have been given: what everybody who looks at them
+    /// takes for the commit's (§22.23).
+    told: Option<Timestamp>,
     /// Nor after this, where a store chooses.
     max_commit_ts: Option<Timestamp>,
     ttl_ms: u64,
@@ -99,6 +102,7 @@ impl Commit {
             modes,
             // §22.9: one more, since a transaction that is committed may have this very timestamp.
             min_commit_ts: above.unwrap_or(plan.start_ts).max(plan.start_ts).next(),
+            told: None,
             max_commit_ts,
             ttl_ms: plan.lock_ttl(max_commit_ts, now),
             plan: plan.clone(),
@@ -238,10 +242,10 @@ impl Prewriting {
         if let Some(error) = self.wrong.take().or(stashed) {
             return Finished::Wrong(error);
         }
-        if job.modes.async_commit {
-            return Finished::Committed(LastLock(job.min_commit_ts));
+        match job.told {
+            Some(at) if job.modes.async_commit => Finished::Committed(LastLock(at)),
+            Some(_) | None => Finished::AllPrewritten(AllPrewritten(())),
         }
-        Finished::AllPrewritten(AllPrewritten(()))
     }
 
     /// §8.4.
@@ -278,6 +282,7 @@ impl Prewriting {
             }
             (None, Some(at)) => {
                 job.min_commit_ts = job.min_commit_ts.max(at);
+                job.told = job.told.max(Some(at));
                 Landed::Locked
             }
             // §22.25: this lock is one of two phases, and so is the transaction.
