@@ -139,7 +139,7 @@ fn each_sentinel_has_its_kind() {
             Some(RegionUnavailable),
         ),
         ("ErrTiKVDiskFull", spent(BackoffKind::DiskFull), Some(DiskFull)),
-        ("ErrCommitTSLag", spent(BackoffKind::CommitTsLag), Some(PdUnavailable)),
+        ("ErrCommitTSLag", spent(BackoffKind::CommitTsLag), Some(CommitTsLag)),
         (
             "ErrRegionRecoveryInProgress",
             spent(BackoffKind::RegionRecoveryInProgress),
@@ -228,7 +228,13 @@ fn each_type_has_its_kind() {
         (
             "ErrAssertionFailed",
             key(kvrpcpb::KeyError { assertion_failed: none(), ..empty() }),
-            Some(Refused),
+            Some(AssertionFailed(Box::new(crate::AssertionFailure {
+                start_ts: 0,
+                key: Default::default(),
+                assertion: crate::Assertion::None,
+                existing_start_ts: 0,
+                existing_commit_ts: 0,
+            }))),
         ),
         ("ErrLockOnlyIfExistsNoReturnValue", lock("only a", None), Some(InvalidArgument)),
         ("ErrLockOnlyIfExistsNoPrimaryKey", lock("values only a b", None), Some(InvalidArgument)),

@@ -76,8 +76,8 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem, Reason,
-    WaitForEntry, WriteConflict,
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus,
+    KeyspaceProblem, Reason, WaitForEntry, WriteConflict,
 };
 pub use crate::heartbeat::LocksLost;
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
@@ -85,9 +85,10 @@ pub use crate::lock_plan::{
     Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
 };
 pub use crate::operation::{
-    ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
+    Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
+    KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionRanges, Reply,
+    ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::region::RegionFacts;

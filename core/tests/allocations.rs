@@ -113,12 +113,8 @@ fn key(n: usize) -> Key {
 
 /// A commit of `keys` keys.
 fn commit(keys: usize, n: u64) -> Operation {
-    let mutation = |n| Mutation { key: key(n), op: MutationOp::Put("value".into()) };
-    Operation::Commit(Box::new(CommitPlan {
-        start_ts: at(n + 1),
-        mutations: (0..keys).map(mutation).collect(),
-        open_for: Duration::ZERO,
-    }))
+    let mutation = |n| Mutation::new(key(n), MutationOp::Put("value".into()));
+    Operation::Commit(Box::new(CommitPlan::new(at(n + 1), (0..keys).map(mutation).collect())))
 }
 
 #[test]

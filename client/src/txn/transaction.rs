@@ -186,7 +186,10 @@ impl Transaction {
         let mutations = self.buffer().mutations();
         let plan = (!mutations.is_empty()).then(|| {
             let start_ts = self.start_timestamp();
-            Box::new(CommitPlan { start_ts, mutations, open_for: now.since(self.begun) })
+            Box::new(CommitPlan {
+                open_for: now.since(self.begun),
+                ..CommitPlan::new(start_ts, mutations)
+            })
         });
         Commit::new(self.handle, plan, self.timeout)
     }

@@ -132,7 +132,7 @@ struct CommitJob {
 impl Plan {
     fn new(plan: CommitPlan, batch_size: usize) -> Result<Self, Error> {
         let invalid = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text));
-        let CommitPlan { start_ts, mutations, open_for } = plan;
+        let CommitPlan { start_ts, mutations, open_for, .. } = plan;
         if start_ts == Timestamp::MAX {
             return invalid("the maximal timestamp starts no transaction");
         }
@@ -305,7 +305,7 @@ impl Commit {
             return Self::abort(plan, error, first_tag, cx);
         }
         if plan.locked.is_empty() {
-            return Step::Done(Ok(Reply::Commit(CommitOutcome::Committed { at })));
+            return Step::Done(Ok(Reply::Commit(committed(at))));
         }
         let job = CommitJob { plan: plan.clone(), at };
         let max_batches = cx.shared.config.max_batches;
@@ -387,7 +387,7 @@ impl Commit {
         mut fanout: Fanout<CommitJob>,
         cx: &mut Cx<'_>,
     ) -> Step {
-        let outcome = Ok(Reply::Commit(CommitOutcome::Committed { at: decided.at }));
+        let outcome = Ok(Reply::Commit(committed(decided.at)));
         fanout.advance(cx);
         if fanout.is_done() {
             return Step::Done(outcome);
@@ -479,6 +479,11 @@ impl Prewriting {
         self.fanout.repark(tag, piece);
         Ok(())
     }
+}
+
+fn committed(at: Timestamp) -> CommitOutcome {
+    let by = crate::operation::CommittedBy::TwoPhase;
+    CommitOutcome::Committed { at, by, fallbacks: Default::default() }
 }
 
 /// An ending that may be a commit. Nothing is undone and nothing is retried: some later reader finds
@@ -605,11 +610,11 @@ mod tests {
 
     fn plan(mutations: Vec<Mutation>) -> Result<Plan, Error> {
         let start_ts = Timestamp::from_version(5).unwrap();
-        Plan::new(CommitPlan { start_ts, mutations, open_for: Duration::ZERO }, 16 << 10)
+        Plan::new(CommitPlan::new(start_ts, mutations), 16 << 10)
     }
 
     fn mutation(key: &'static str, op: MutationOp) -> Mutation {
-        Mutation { key: key.into(), op }
+        Mutation::new(key, op)
     }
 
     /// peers.md D14; transactions.md §22.32.

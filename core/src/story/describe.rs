@@ -376,7 +376,9 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
-        Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
+        Reply::Commit(CommitOutcome::Committed { at, .. }) => {
+            format!("committed {}", ts(at.version()))
+        }
         Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
         Reply::Locked(reply) => locked(reply),
         Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),

@@ -32,6 +32,7 @@
 //! | `stores`, `health STORE SCORE` | what is known of each store; a store's own word |
 //! | `move STORE ADDRESS`, `remove STORE` | where PD says that a store is; that it has left |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{self, bytes, version};
@@ -273,7 +274,7 @@ fn mutation(word: &str) -> Mutation {
         };
         (key, MutationOp::Put(value))
     };
-    Mutation { key: bytes(key), op }
+    Mutation::new(bytes(key), op)
 }
 
 fn lock_plan(words: &[&str]) -> LockPlan {
@@ -290,6 +291,7 @@ fn lock_plan(words: &[&str]) -> LockPlan {
         force: false,
         is_first_lock: false,
         open_for: Duration::ZERO,
+        options: Arc::default(),
     };
     let ms = |word: &str| Duration::from_millis(number(word));
     for word in &words[4..] {
@@ -369,11 +371,10 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan {
-            start_ts: timestamp(words[0]),
-            mutations: words[1..].iter().map(|word| mutation(word)).collect(),
-            open_for: Duration::ZERO,
-        })),
+        "commit" => Operation::Commit(Box::new(CommitPlan::new(
+            timestamp(words[0]),
+            words[1..].iter().map(|word| mutation(word)).collect(),
+        ))),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
@@ -385,6 +386,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
                 for_update_ts: timestamp(words[1]),
                 keys: keys(&words[2 + usize::from(stop_heartbeat)..]),
                 stop_heartbeat,
+                options: Arc::default(),
             }))
         }
         "tso" => Operation::Timestamp,

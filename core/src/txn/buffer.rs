@@ -215,7 +215,7 @@ impl Buffer {
 
     /// What has to be committed, sorted by key.
     pub fn mutations(&self) -> Vec<Mutation> {
-        let one = |(key, entry): (&Key, &Entry)| Mutation { key: key.clone(), op: entry.op() };
+        let one = |(key, entry): (&Key, &Entry)| Mutation::new(key.clone(), entry.op());
         self.entries.iter().map(one).collect()
     }
 
@@ -413,7 +413,7 @@ mod tests {
                 assert_eq!(buffer, before, "{ops:?}");
                 continue;
             };
-            let expected = Mutation { key: "k".into(), op };
+            let expected = Mutation::new("k", op);
             assert_eq!(buffer(ops).mutations(), [expected], "{ops:?}");
         }
     }

@@ -7,5 +7,7 @@
 mod buffer;
 #[cfg(test)]
 mod model;
+mod options;
 
 pub use buffer::{Buffer, BufferLimits, Overlay};
+pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};

@@ -251,7 +251,10 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
             let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
             let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
-            Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for }))
+            Operation::Commit(Box::new(CommitPlan {
+                open_for,
+                ..CommitPlan::new(start_ts, mutations)
+            }))
         }
     }
 }
@@ -264,7 +267,7 @@ fn mutation(chance: &mut Chance, key: Key) -> Mutation {
         3 => MutationOp::CheckNotExists,
         _ => MutationOp::Put(key.clone()),
     };
-    Mutation { key, op }
+    Mutation::new(key, op)
 }
 
 /// A deadline from past to far away. «Never» only where a healthy cluster is there in the end.

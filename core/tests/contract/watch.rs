@@ -247,7 +247,7 @@ impl Watch {
         let transaction = &self.transactions[&start_ts];
         let decision = transaction.decision;
         match result {
-            Ok(Reply::Commit(CommitOutcome::Committed { at })) => {
+            Ok(Reply::Commit(CommitOutcome::Committed { at, .. })) => {
                 assert!(at.version() > start_ts, "committed at {at}, before its start");
                 let nothing_to_lock = decision == Decision::NotAsked;
                 assert!(nothing_to_lock || decision == Decision::Committed, "{decision:?}");

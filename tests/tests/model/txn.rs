@@ -169,7 +169,7 @@ impl Write {
             Self::Lock(k) => (key(*k), MutationOp::Lock),
             Self::CheckNotExists(k) => (key(*k), MutationOp::CheckNotExists),
         };
-        Mutation { key, op }
+        Mutation::new(key, op)
     }
 }
 
@@ -293,7 +293,7 @@ impl Play {
                 let txn = Txn { start, mutations: mutations.clone(), fate: Fate::Unknown };
                 self.txns.push(txn);
                 let open_for = self.world.now().since(begun);
-                let plan = CommitPlan { start_ts: start, mutations, open_for };
+                let plan = CommitPlan { open_for, ..CommitPlan::new(start, mutations) };
                 let operation = Operation::Commit(Box::new(plan));
                 self.submit(operation, *patience, Flight::Commit(number));
             }
@@ -382,7 +382,7 @@ impl Play {
             (Flight::Commit(number), Ok(Reply::Commit(outcome))) => {
                 let txn = &mut self.txns[number];
                 txn.fate = match outcome {
-                    CommitOutcome::Committed { at } => {
+                    CommitOutcome::Committed { at, .. } => {
                         assert!(at > txn.start, "{txn:?} at {at:?}");
                         self.acknowledged = self.acknowledged.max(at.version());
                         Fate::Committed(at)
@@ -433,7 +433,7 @@ impl Play {
         let mutations: Vec<Mutation> =
             (0..KEYS.len() as u8).map(|k| Write::Put(k).mutation(self.txns.len())).collect();
         self.txns.push(Txn { start, mutations: mutations.clone(), fate: Fate::Unknown });
-        let plan = CommitPlan { start_ts: start, mutations, open_for: Duration::ZERO };
+        let plan = CommitPlan::new(start, mutations);
         let operation = Operation::Commit(Box::new(plan));
         let result = self.world.run(operation, Duration::from_secs(60));
         self.judge(Flight::Commit(self.txns.len() - 1), result);
