@@ -473,6 +473,15 @@ impl<J: Job> Fanout<J> {
         pieces.next().is_some_and(|piece| piece.len() == self.job.len())
     }
 
+    /// Sends nothing more: what is out is waited for, everything else is given up.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
+        let flying = std::mem::take(&mut self.flying);
+        let (out, rest) = flying.into_iter().partition(|(_, one)| cx.shared.send_no_more(one.call));
+        self.flying = rest;
+        self.abandon(cx);
+        self.flying = out;
+    }
+
     /// Gives everything up. What is told of all batches together: whether any may have been executed.
     pub(crate) fn abandon(&mut self, cx: &mut Cx<'_>) -> Abandoned {
         let mut all = Abandoned { doubt: false, cause: None, attempts: 0 };

@@ -1,10 +1,12 @@
 //! What a pessimistic transaction asks for: locks, and their release (`transactions.md` §13).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Key, Value};
 use crate::timestamp::Timestamp;
+use crate::txn::TxnOptions;
 
 /// Locks to take for a pessimistic transaction, in one call.
 ///
@@ -38,6 +40,8 @@ pub struct LockPlan {
     pub is_first_lock: bool,
     /// How long the transaction has been open; a lock's time to live starts at `start_ts`.
     pub open_for: Duration,
+    /// What was chosen about the transaction.
+    pub options: Arc<TxnOptions>,
 }
 
 /// A key to be locked.
@@ -124,6 +128,8 @@ pub struct PessimisticRollbackPlan {
     pub keys: Vec<Key>,
     /// The transaction ends, or has no primary any more: its primary is no longer kept alive.
     pub stop_heartbeat: bool,
+    /// What was chosen about the transaction.
+    pub options: Arc<TxnOptions>,
 }
 
 impl LockPlan {
@@ -205,6 +211,7 @@ mod tests {
             force: false,
             is_first_lock: false,
             open_for: Duration::ZERO,
+            options: Arc::default(),
         }
     }
 

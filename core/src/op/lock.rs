@@ -47,7 +47,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Piece, Progress};
 use crate::fingerprint::fingerprint64;
 use crate::heartbeat::MANAGED_TTL;
-use crate::lock_plan::{Found, LockPlan, LockReply, LockWait, LockedKey};
+use crate::lock_plan::{Found, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan};
 use crate::op::pessimistic_rollback::{Release, Released};
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Key, Reply};
@@ -262,7 +262,9 @@ impl LockKeys {
         // §22.30: a deadlock with itself is told when the locks are gone.
         let later = matches!(error.kind(), ErrorKind::Deadlock(deadlock) if deadlock.retryable);
         let report = later.then(|| error.clone());
-        let draining = Draining { fanout: state.fanout, taken, conflict_ts, report };
+        let mut fanout = state.fanout;
+        fanout.settle(cx);
+        let draining = Draining { fanout, taken, conflict_ts, report };
         match Self::drain(plan, draining, cx) {
             Step::Next(op) if !later => Step::Detach(Err(error), op, budget::CLEANUP),
             Step::Next(op) => Step::Next(op),
@@ -298,7 +300,7 @@ impl LockKeys {
         state.fanout.abandon(cx);
         let Draining { taken, conflict_ts, report, .. } = state;
         let for_update_ts = conflict_ts.max(Some(plan.for_update_ts)).unwrap_or(plan.start_ts);
-        let release = Release::start(plan.start_ts, for_update_ts, taken, tag, cx);
+        let release = Release::start(plan.release(for_update_ts, taken), tag, cx);
         if release.is_done() {
             return Self::released(plan, Ok(()), report, tag, cx);
         }
@@ -505,6 +507,18 @@ impl LockPlan {
         }
     }
 
+    /// The release of what the call has taken.
+    fn release(&self, for_update_ts: Timestamp, keys: Vec<Key>) -> PessimisticRollbackPlan {
+        PessimisticRollbackPlan {
+            start_ts: self.start_ts,
+            for_update_ts,
+            keys,
+            // Stopped before, where the primary was this call's.
+            stop_heartbeat: false,
+            options: self.options.clone(),
+        }
+    }
+
     /// A deadlock is retryable if the circle closes with a key of this call (§13.6). The store hashes
     /// the key as it sees it: in a keyspace with the keyspace's prefix, in no further encoding.
     fn explained(&self, error: Error, cx: &Cx<'_>) -> Error {
@@ -575,6 +589,7 @@ impl Job for LockJob {
         let body = cx.encode(&message);
         CallSpec {
             is_retry: batch.piece.is_retry,
+            extra: plan.options.rollback_context(),
             ..CallSpec::write(Rpc::KvPessimisticLock, body, &cx.shared.config)
         }
     }

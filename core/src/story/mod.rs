@@ -31,7 +31,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
-    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus,
+    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Error, Event, Failure, GrpcStatus,
     Instant, KeyMode, OpId, OpOptions, Operation, WakeReason, wire,
 };
 
@@ -115,6 +115,8 @@ pub(crate) struct Story {
     pub(crate) tso_is_silent: bool,
     /// Where PD knows no region it names the last one it knows.
     pub(crate) pd_lies: bool,
+    /// The last error that an operation ended with.
+    pub(crate) last_error: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -203,6 +205,7 @@ impl Story {
             pd_lies: false,
             stores_are_silent: false,
             addresses: BTreeMap::new(),
+            last_error: None,
         }
     }
 
@@ -311,7 +314,11 @@ impl Story {
                 let number = self.ops.get(&op).copied().unwrap_or_default();
                 let line = match result {
                     Ok(reply) => format!("= {}{}", self.op_name(number), describe::reply(&reply)),
-                    Err(error) => format!("= {}{}", self.op_name(number), describe::error(&error)),
+                    Err(error) => {
+                        let line = format!("= {}{}", self.op_name(number), describe::error(&error));
+                        self.last_error = Some(error);
+                        line
+                    }
                 };
                 self.tell(line);
             }

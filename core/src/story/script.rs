@@ -32,6 +32,7 @@
 //! | `stores`, `health STORE SCORE` | what is known of each store; a store's own word |
 //! | `move STORE ADDRESS`, `remove STORE` | where PD says that a store is; that it has left |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{self, bytes, version};
@@ -275,6 +276,7 @@ fn lock_plan(words: &[&str]) -> LockPlan {
         force: false,
         is_first_lock: false,
         open_for: Duration::ZERO,
+        options: Arc::default(),
     };
     let ms = |word: &str| Duration::from_millis(number(word));
     for word in &words[4..] {
@@ -365,6 +367,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
                 for_update_ts: timestamp(words[1]),
                 keys: keys(&words[2 + usize::from(stop_heartbeat)..]),
                 stop_heartbeat,
+                options: Arc::default(),
             }))
         }
         "tso" => Operation::Timestamp,

@@ -143,6 +143,14 @@ impl TxnOptions {
         shared(self.common())
     }
 
+    /// What goes with the release of pessimistic locks (§6.1): whose it is, and nothing else.
+    pub(crate) fn release_context(&self) -> Option<Arc<ContextExtra>> {
+        shared(ContextExtra {
+            request_source: self.request_source.clone(),
+            ..ContextExtra::default()
+        })
+    }
+
     fn common(&self) -> ContextExtra {
         ContextExtra {
             priority: self.priority,
@@ -168,6 +176,7 @@ mod tests {
     fn each_request_carries_the_attributes_of_its_row() {
         let plain = TxnOptions::default();
         assert_eq!((plain.write_context(), plain.rollback_context()), (None, None));
+        assert_eq!(plain.release_context(), None);
         let options = TxnOptions {
             priority: Priority::High,
             sync_log: true,
@@ -191,6 +200,9 @@ mod tests {
             disk_full_opt: DiskFullOpt::AllowedOnAlmostFull,
             ..rollback.clone()
         };
+        let release =
+            ContextExtra { request_source: Some("source".into()), ..ContextExtra::default() };
+        assert_eq!(options.release_context().as_deref(), Some(&release));
         assert_eq!(options.write_context().as_deref(), Some(&write));
         assert_eq!(options.rollback_context().as_deref(), Some(&rollback));
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation, MutationOp,
-    OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionVersion, ScanSpec, Timestamp,
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation,
+    MutationOp, OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor,
+    RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, Timestamp,
 };
 use quickcheck::{Arbitrary, Gen};
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anatase_core::wire::{Head, Response};
 use anatase_core::{
-    Call, Command, CommandId, CommitOutcome, CommittedBy, Error, ErrorKind, Event, Failure, Key, OpId,
-    Operation, Reply,
+    Call, Command, CommandId, CommitOutcome, CommittedBy, Error, ErrorKind, Event, Failure, Key,
+    OpId, Operation, Reply,
 };
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
@@ -318,7 +318,8 @@ impl Watch {
                 let Some(transaction) = self.transactions.get_mut(&commit.start_version) else {
                     return;
                 };
-                if commit.commit_role() == kvrpcpb::CommitRole::Primary && !commit.use_async_commit {
+                if commit.commit_role() == kvrpcpb::CommitRole::Primary && !commit.use_async_commit
+                {
                     transaction.decision = decision(answer);
                 }
             }

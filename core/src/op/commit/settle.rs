@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::backoff::{Backoff, budget};
 use crate::error::Error;
 use crate::fanout::{Fanout, Progress};
+use crate::lock_plan::PessimisticRollbackPlan;
 use crate::op::commit::outcome::{self, Decided, Evidence, Verdict};
 use crate::op::commit::plan::Plan;
 use crate::op::commit::primary::CommitJob;
@@ -14,7 +15,7 @@ use crate::op::commit::{Commit, Phase};
 use crate::op::pessimistic_rollback::{Release, Released};
 use crate::op::rollback::{Undo, Undone};
 use crate::op::{Op, Step};
-use crate::operation::{CommitOutcome, CommittedBy, Fallbacks, Key, Reply};
+use crate::operation::{CommitOutcome, CommittedBy, Fallbacks, Key, LockState, Reply};
 use crate::shared::{Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
 
@@ -154,13 +155,26 @@ impl Commit {
 
     /// The pessimistic locks, if there are any.
     fn release(plan: &Plan, first_tag: Tag, cx: &mut Cx<'_>) -> Option<Release> {
-        let for_update_ts = plan.for_update_ts?;
-        let held = plan.mutations.iter().filter(|mutation| mutation.locked.is_held());
-        let keys: Vec<Key> = held.map(|mutation| mutation.key.clone()).collect();
+        let mut for_update_ts = plan.for_update_ts?;
+        let mut keys: Vec<Key> = Vec::new();
+        for mutation in plan.mutations.iter().filter(|mutation| mutation.locked.is_held()) {
+            // §10: a lock that was taken in spite of a conflict is as late as the conflict.
+            if let LockState::HeldAt(at) = mutation.locked {
+                for_update_ts = for_update_ts.max(at);
+            }
+            keys.push(mutation.key.clone());
+        }
         if keys.is_empty() {
             return None;
         }
-        Some(Release::start(plan.start_ts, for_update_ts, keys, first_tag, cx))
+        let release = PessimisticRollbackPlan {
+            start_ts: plan.start_ts,
+            for_update_ts,
+            keys,
+            stop_heartbeat: true,
+            options: plan.options.clone(),
+        };
+        Some(Release::start(release, first_tag, cx))
     }
 
     pub(super) fn rolling_back(
