@@ -522,10 +522,9 @@ fn a_deadline_before_all_are_sent_aborts() {
         > 5 store 2 KvCheckTxnStatus z of @800.0 for @900.0 now @1000.1 | region 2 retry
         $ 4 ok
         > 6 store 1 KvBatchRollback m | region 2
-        $ 5 ok
-        > 7 store 1 KvResolveLock a of @800.0 rolled back | region 1
+        $ 6 ok
         $ idle
-        ~ false
+        ~ true
         ",
     );
 }

@@ -257,6 +257,9 @@ impl Prewriting {
         one_pc_commit_ts: Option<Timestamp>,
     ) -> Landed {
         let impossible = |what| Landed::Impossible(reply::impossible(what));
+        // Where it means nothing a timestamp is not looked at, either.
+        let means = self.fanout.job.modes.any() || self.stray;
+        let min_commit_ts = min_commit_ts.filter(|_| means);
         if [min_commit_ts, one_pc_commit_ts].into_iter().flatten().any(|at| at <= plan.start_ts) {
             return impossible("a commit timestamp at or before the start");
         }
