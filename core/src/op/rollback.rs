@@ -29,7 +29,7 @@ pub(crate) struct Undo {
 
 /// What an [`Undo`] has come to.
 pub(crate) enum Undone {
-    Going(Undo),
+    Going,
     Done,
     Failed(Error),
 }
@@ -67,7 +67,7 @@ impl Undo {
         fanout
     }
 
-    pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
+    pub(crate) fn wake(&mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
         match self.fanout.wake(tag, wake, cx) {
             Progress::Nothing => {}
             Progress::Answer { response, .. } => {
@@ -83,14 +83,16 @@ impl Undo {
         }
         self.fanout.advance(cx);
         if !self.fanout.is_done() {
-            return Undone::Going(self);
+            return Undone::Going;
         }
         if self.secondaries.is_empty() {
             return Undone::Done;
         }
         let tag = self.fanout.end_tag();
-        let job = RollbackJob { keys: std::mem::take(&mut self.secondaries), ..self.fanout.job };
-        Undone::Going(Self { fanout: Self::fanout(job, tag, cx), secondaries: Vec::new() })
+        let keys = std::mem::take(&mut self.secondaries);
+        let job = RollbackJob { keys, ..self.fanout.job.clone() };
+        self.fanout = Self::fanout(job, tag, cx);
+        Undone::Going
     }
 
     pub(crate) fn abandon(&mut self, cx: &mut Cx<'_>) -> Abandoned {
@@ -144,9 +146,9 @@ impl Rollback {
         Step::Next(Op::Rollback(Box::new(Self(undo))))
     }
 
-    pub(crate) fn wake(self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match self.0.wake(tag, wake, cx) {
-            Undone::Going(undo) => Step::Next(Op::Rollback(Box::new(Self(undo)))),
+            Undone::Going => Step::Next(Op::Rollback(Box::new(self))),
             Undone::Done => Step::Done(Ok(Reply::Done)),
             Undone::Failed(error) => Step::Done(Err(error)),
         }

@@ -158,7 +158,7 @@ impl World {
         let asked: kvrpcpb::PrewriteRequest = call.request.message().expect("its message");
         let mut reply = kvrpcpb::PrewriteResponse::default();
         self.last += 1;
-        if self.last % 4 > 0 {
+        if !self.last.is_multiple_of(4) {
             let at = asked.min_commit_ts.max(self.last);
             if asked.try_one_pc {
                 reply.one_pc_commit_ts = at;

@@ -179,13 +179,13 @@ impl Commit {
 
     pub(super) fn rolling_back(
         plan: Arc<Plan>,
-        undo: Undo,
+        mut undo: Undo,
         tag: Tag,
         wake: Wake,
         cx: &mut Cx<'_>,
     ) -> Step {
         match undo.wake(tag, wake, cx) {
-            Undone::Going(undo) => Self::next(plan, Phase::RollingBack(undo)),
+            Undone::Going => Self::next(plan, Phase::RollingBack(undo)),
             // Reported long ago; what is left is found by whoever meets it.
             Undone::Done | Undone::Failed(_) => Step::Finished,
         }
