@@ -5,9 +5,14 @@
 //! one list of mutations ([`Buffer::collect`]).
 
 mod buffer;
+mod fair;
 mod options;
+mod transaction;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use buffer::{
     Buffer, BufferLimits, Collected, Collecting, Flags, Kept, LockNeed, Savepoint, Union, UnionStep,
 };
 pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};
+pub use transaction::{LockCall, LockOptions, Transaction, TxnMode};
