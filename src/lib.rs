@@ -92,8 +92,9 @@ pub use anatase_client::{
     ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
     IntoValue, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next, OperationFuture,
-    RawChecksum, RawRequest, Region, RegionVersion, Request, Result, ScanStream, Snapshot, StoreId,
-    Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext, Value, WriteConflict,
+    RawChecksum, RawRequest, Region, RegionVersion, Request, Result, Savepoint, ScanStream,
+    Snapshot, StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext,
+    Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

@@ -74,6 +74,6 @@ pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
 pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
-    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, Snapshot, Transaction,
+    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, Savepoint, Snapshot, Transaction,
     TransactionClient, TransactionRead, TransactionReadFuture,
 };

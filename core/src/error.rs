@@ -73,6 +73,29 @@ pub enum ErrorKind {
     DiskFull,
     /// The request is too large for the server.
     TooLarge,
+    /// The key is longer than a key can be. Nothing was changed.
+    KeyTooLarge {
+        /// Its bytes.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The key and its value are larger than the transaction's limit for an entry. Nothing was
+    /// changed.
+    EntryTooLarge {
+        /// The bytes of both.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The transaction would become larger than its limit. Nothing was changed: it can be committed
+    /// as it is.
+    TxnTooLarge {
+        /// The bytes that all its keys and values would have.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The server refused the request, in its own words.
     Refused,
     /// The server answered something that the protocol does not allow.

@@ -10,4 +10,4 @@ pub use client::{Begin, BeginFuture, TransactionClient};
 pub use commit::{Commit, CommitFuture, CommitOutcome};
 pub use read::{TransactionRead, TransactionReadFuture};
 pub use snapshot::Snapshot;
-pub use transaction::Transaction;
+pub use transaction::{Savepoint, Transaction};

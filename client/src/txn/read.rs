@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use anatase_core::txn::{Union, UnionStep};
 use anatase_core::{Operation, ReadOperation, ScanSpec};
 use bytes::Bytes;
 
@@ -78,8 +79,16 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                 Step::BatchGet { read, known, take }
             }
             Merge::Scan { spec, take } => {
-                let read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
-                Step::Scan { read, limit: spec.limit as usize, spec, found: Vec::new(), take }
+                let ScanSpec { range, limit, reverse, key_only } = spec;
+                let union = Union::new(range, reverse, key_only);
+                match union.wants(limit).filter(|_| limit > 0) {
+                    Some(page) => {
+                        let read = reader.read(ReadOperation::Scan(page), kinds::PAGE);
+                        let (asked, limit) = (limit, limit as usize);
+                        Step::Scan { read, asked, limit, union, found: Vec::new(), take }
+                    }
+                    None => Step::Known(Some(take(Vec::new()))),
+                }
             }
         };
         TransactionReadFuture { reader, step }
@@ -108,7 +117,7 @@ struct Reader<'a> {
 }
 
 enum Step<T> {
-    /// The transaction has written it itself. `None` when taken.
+    /// The transaction has written it itself, or there is nothing to read. `None` when taken.
     Known(Option<T>),
     Get {
         read: OperationFuture<Option<Value>>,
@@ -124,9 +133,10 @@ enum Step<T> {
     /// needed.
     Scan {
         read: OperationFuture<Page>,
+        /// For how many pairs it asks.
+        asked: u32,
         limit: usize,
-        /// What `read` asks for.
-        spec: ScanSpec,
+        union: Union,
         found: Vec<KvPair>,
         take: fn(Vec<KvPair>) -> T,
     },
@@ -171,19 +181,27 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                     .collect();
                 Poll::Ready(Ok(take(values)))
             }
-            Step::Scan { read, limit, spec, found, take } => loop {
+            Step::Scan { read, asked, limit, union, found, take } => loop {
                 let page = ready!(Pin::new(&mut *read).poll(cx))?;
-                let overlay = reader.txn.buffer().overlay(spec, page);
-                let room = *limit - found.len();
-                found.extend(overlay.pairs.into_iter().take(room).map(KvPair::from));
-                match overlay.rest {
-                    Some(rest) if found.len() < *limit => {
-                        // Where one page was thinned out the next may be as well: a few more pairs
-                        // than needed cost less than one more round.
-                        *spec = ScanSpec { limit: rest.limit.max(MORE), ..rest };
-                        *read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
+                union.feed(*asked, page)?;
+                let buffer = reader.txn.buffer();
+                let over = loop {
+                    if found.len() == *limit {
+                        break true;
                     }
-                    Some(_) | None => return Poll::Ready(Ok(take(std::mem::take(found)))),
+                    match union.next(&buffer) {
+                        UnionStep::Pair(pair) => found.push(pair.into()),
+                        UnionStep::End => break true,
+                        UnionStep::Feed => break false,
+                    }
+                };
+                drop(buffer);
+                // Where one page was thinned out the next may be as well: a few more pairs than
+                // needed cost less than one more round.
+                *asked = ((*limit - found.len()) as u32).max(MORE);
+                match union.wants(*asked).filter(|_| !over) {
+                    Some(page) => *read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
+                    None => return Poll::Ready(Ok(take(std::mem::take(found)))),
                 }
             },
         }

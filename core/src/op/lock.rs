@@ -386,7 +386,9 @@ impl Locking {
             // A lock that was forced in spite of a conflict is there, whatever was found.
             let left_alone =
                 plan.lock_only_if_exists && found == Found::Missing && conflict_ts.is_none();
-            self.locked[index] = Some(LockedKey { key, locked: !left_alone, found, conflict_ts });
+            let already = plan.keys[index].held;
+            let locked = already || !left_alone;
+            self.locked[index] = Some(LockedKey { key, locked, already, found, conflict_ts });
         }
         self.fanout.open();
         // cases.md LCK-13: from the moment the primary is locked, whatever becomes of the rest.
@@ -484,7 +486,7 @@ impl Locking {
         cx.pause(tag, pause, WakeReason::LockWait);
     }
 
-    /// The keys of everything that was ever sent.
+    /// The keys of everything that was ever sent, but for those that were held before.
     fn may_have_taken(&self, plan: &LockPlan) -> Vec<Key> {
         let unsent = self.fanout.unsent();
         let was_sent = |index: &usize| {
@@ -492,7 +494,8 @@ impl Locking {
             // What comes back from a lock that was in the way has been sent.
             waits.is_none_or(|piece| self.rounds.range(piece.clone()).next().is_some())
         };
-        (0..plan.keys.len()).filter(was_sent).map(|index| plan.keys[index].key.clone()).collect()
+        let sent = (0..plan.keys.len()).filter(was_sent).map(|index| &plan.keys[index]);
+        sent.filter(|key| !key.held).map(|key| key.key.clone()).collect()
     }
 }
 

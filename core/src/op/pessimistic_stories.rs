@@ -177,6 +177,27 @@ fn d9_a_partial_failure_releases_exactly_what_the_call_took() {
     );
 }
 
+/// Nor is released what was held before and only asked about again (the key `b`).
+#[test]
+fn d9_what_was_held_before_stays() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ lock @1000.0 @1000.5 primary p existence a =b m
+        > 1 store 1 KvPessimisticLock a b primary p of @1000.0 at @1000.5 ttl 20000 wait 60000 existence | region 1
+        > 2 store 1 KvPessimisticLock m primary p of @1000.0 at @1000.5 ttl 20000 wait 60000 existence | region 2
+        $ 1 found 1 -
+        $ 2 conflict m @990.0 @1001.0
+        > 3 store 1 KvPessimisticRollback a of @1000.0 until @1000.5 | region 1
+        > 4 store 1 KvPessimisticRollback m of @1000.0 until @1000.5 | region 2
+        = WriteConflict: write conflict: the transaction that started at 259522560 was first
+        $ 3 ok
+        $ 4 ok
+        ",
+    );
+}
+
 /// As before, with the other batch still waiting in its store: the error is told at once, the release
 /// waits for that answer, or it would come before the lock.
 #[test]

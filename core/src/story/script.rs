@@ -11,7 +11,7 @@
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
 //! | `commit @TS K=V -K !K=V lock:K absent:K …`, `txn WORD…` | a commit, and how: see `commits.rs` |
-//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
+//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value, `=K` is held already; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
 //! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
 //! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
@@ -292,8 +292,9 @@ fn lock_plan(words: &[&str]) -> LockPlan {
                 (Some(wait), _) => plan.wait = LockWait::For(ms(wait)),
                 (_, Some(open)) => plan.open_for = ms(open),
                 (None, None) => plan.keys.push(LockKey {
-                    key: bytes(word.trim_start_matches('!')),
+                    key: bytes(word.trim_start_matches(['!', '='])),
                     presume_not_exists: word.starts_with('!'),
+                    held: word.starts_with('='),
                 }),
             },
         }
