@@ -390,92 +390,6 @@ fn half_of_a_commit_in_one_phase() {
     );
 }
 
-/// §8.5: the region splits, and the parts are prewritten: they are committed already, at the timestamp
-/// that is told.
-#[test]
-fn a_lost_commit_in_one_phase_is_found_after_a_split() {
-    story(
-        Txn,
-        TWO,
-        "
-        $ txn 1pc causal
-        $ commit @900.0 a=1 d=2
-        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
-        $ 1 stale_command
-        $ split 1 at d as 3
-        $ wait
-        ~ 2ms: Backoff
-        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
-        $ 2 epoch 1 3
-        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
-        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
-        $ 3 ok min @1000.5
-        x 4
-        = committed @1000.5 in one phase
-        $ idle
-        ~ true
-        ",
-    );
-}
-
-/// … and if the parts cannot be told about, the whole is undetermined.
-#[test]
-fn a_lost_commit_in_one_phase_is_lost_after_a_split() {
-    story(
-        Txn,
-        TWO,
-        "
-        $ txn 1pc causal
-        $ commit @900.0 a=1 d=2
-        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
-        $ 1 stale_command
-        $ split 1 at d as 3
-        $ wait
-        ~ 2ms: Backoff
-        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
-        $ 2 epoch 1 3
-        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
-        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
-        $ 3 status 12 no such method
-        x 4
-        = undetermined, Undetermined in doubt: the commit may or may not have happened: the server does not offer this call: no such method (gRPC status 12) (region 1@1.2) (store 1)
-        $ idle
-        ~ true
-        ",
-    );
-}
-
-/// … while a lock on one of the parts shows that it was not.
-#[test]
-fn a_commit_in_one_phase_that_was_not_executed_before_a_split() {
-    story(
-        Txn,
-        TWO,
-        "
-        $ txn 1pc causal
-        $ commit @900.0 a=1 d=2
-        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
-        $ 1 stale_command
-        $ split 1 at d as 3
-        $ wait
-        ~ 2ms: Backoff
-        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
-        $ 2 epoch 1 3
-        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
-        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
-        $ 3 ok
-        $ 4 status 12 no such method
-        > 5 store 1 KvBatchRollback a | region 1
-        = aborted, Refused: the server does not offer this call: no such method (gRPC status 12) (region 3@1.2) (store 1)
-        $ 5 ok
-        > 6 store 1 KvBatchRollback d | region 3
-        $ 6 ok
-        $ idle
-        ~ true
-        ",
-    );
-}
-
 /// transactions.md §11, row 7; case ASY-15.
 #[test]
 fn a_deadline_during_an_async_prewrite_is_undetermined() {
@@ -714,6 +628,278 @@ fn region_errors_alone_are_no_doubt() {
         > 4 store 1 KvBatchRollback a | region 1
         = aborted, DeadlineExceeded: the operation's deadline has passed after 2 attempts: not leader, and nobody is known to be (region 1@1.1) (store 2)
         $ 4 ok
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// transactions.md §8.5: the region splits, and the parts are prewritten. That a store has nothing against
+/// them shows nothing, so the primary is asked: it is committed, and at which timestamp.
+#[test]
+fn a_lost_commit_in_one_phase_is_found_after_a_split() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ 5 committed @1000.5
+        = committed @1000.5 in one phase
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … or it is locked: on in two phases.
+#[test]
+fn a_commit_in_one_phase_that_was_not_executed_before_a_split() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ 5 alive 3000
+        > 6 store 1 KvCommit a primary at @1002.1 | region 1
+        $ 6 ok
+        > 7 store 1 KvCommit d at @1002.1 | region 3
+        = committed @1002.1, not in one phase
+        $ 7 ok
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … or rolled back by somebody.
+#[test]
+fn a_commit_in_one_phase_that_was_rolled_back_after_a_split() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ 5 rolled_back
+        > 6 store 1 KvBatchRollback a | region 1
+        = aborted, TxnRolledBack: the primary's lock is gone
+        $ 6 ok
+        > 7 store 1 KvBatchRollback d | region 3
+        $ 7 ok
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … or nobody knows.
+#[test]
+fn a_primary_that_cannot_be_asked_leaves_the_outcome_open() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ 5 status 12 no such method
+        = undetermined, Undetermined in doubt: the commit may or may not have happened: the server does not offer this call: no such method (gRPC status 12) (region 1@1.2) (store 1)
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … and while it is asked, as during the prewrites.
+#[test]
+fn a_deadline_while_the_primary_is_asked_is_undetermined() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ pass 60000
+        $ wait
+        x 5
+        = undetermined, Undetermined in doubt: the commit may or may not have happened: the operation's deadline has passed: no answer in time (region 1@1.2) (store 1)
+        ~ nothing to wait for
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … and while it is asked, as during the prewrites.
+#[test]
+fn cancelling_while_the_primary_is_asked_is_too_late() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 ok
+        $ 4 ok
+        > 5 store 1 KvCheckTxnStatus a of @900.0 for @0 now @0 | region 1
+        $ cancel 1
+        ~ TooLate
+        $ 5 committed @1000.5
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// If a part cannot be told about, the whole is undetermined …
+#[test]
+fn a_lost_commit_in_one_phase_is_lost_after_a_split() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 status 12 no such method
+        x 4
+        = undetermined, Undetermined in doubt: the commit may or may not have happened: the server does not offer this call: no such method (gRPC status 12) (region 1@1.2) (store 1)
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … while the refusal of a part is one of the whole: a committed one would have been told as such.
+#[test]
+fn a_refused_part_shows_that_the_whole_was_not_executed() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 a=1 d=2
+        > 1 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite a*=1 d=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite a*=1 @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 conflict a @950.0 @960.0
+        x 4
+        > 5 store 1 KvBatchRollback a | region 1
+        = aborted, WriteConflict: write conflict: the transaction that started at 249036800 was first
+        $ 5 ok
+        > 6 store 1 KvBatchRollback d | region 3
+        $ 6 ok
+        $ idle
+        ~ true
+        ",
+    );
+}
+
+/// … unless the key is only checked, and so has no record.
+#[test]
+fn a_check_does_not_tell_whether_the_whole_was_executed() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ txn 1pc causal
+        $ commit @900.0 absent:a d=2
+        > 1 store 1 KvPrewrite absent a d*=2 @900.0 size 2 max @2900.0 1pc | region 1
+        $ 1 stale_command
+        $ split 1 at d as 3
+        $ wait
+        ~ 2ms: Backoff
+        > 2 store 1 KvPrewrite absent a d*=2 @900.0 size 2 max @2900.0 1pc | region 1 retry
+        $ 2 epoch 1 3
+        > 3 store 1 KvPrewrite absent a @900.0 size many max @2900.0 | region 1 retry
+        > 4 store 1 KvPrewrite d*=2 @900.0 size many max @2900.0 | region 3 retry
+        $ 3 exists a
+        x 4
+        = undetermined, Undetermined in doubt: the commit may or may not have happened: the key exists
         $ idle
         ~ true
         ",

@@ -117,9 +117,10 @@ impl Transaction {
             return;
         }
         self.not_executed(asked, &keys);
-        let whole = if asked.try_one_pc { 1 } else { self.whole };
-        if !asked.try_one_pc {
-            // A part has been looked at: had the whole been committed, it would have shown.
+        let locks = |it: &kvrpcpb::Mutation| it.op() != kvrpcpb::Op::CheckNotExists;
+        let shows = !reply.errors.is_empty() && asked.mutations.iter().all(locks);
+        if !asked.try_one_pc && shows {
+            // A part has been refused: had the whole been committed, it would have shown.
             self.whole = 0;
         }
         if !reply.errors.is_empty() {
@@ -134,8 +135,8 @@ impl Transaction {
             for key in &keys {
                 self.timed.insert(key.clone(), reply.min_commit_ts);
             }
-        } else if whole > 0 {
-            // Half of a commit at once, or the record of one.
+        } else if asked.try_one_pc {
+            // Half of a commit at once.
             self.may_be_undetermined = true;
             self.at_once.insert(reply.min_commit_ts);
         }
@@ -312,6 +313,22 @@ impl Watch {
                     return;
                 };
                 transaction.prewritten(&prewrite, keys_of(call, &prewrite), answer);
+            }
+            Rpc::KvCheckTxnStatus => {
+                let asked: kvrpcpb::CheckTxnStatusRequest = message(call);
+                // Its own, and not that of a lock that was met.
+                if asked.current_ts == 0
+                    && let Some(transaction) = self.transactions.get_mut(&asked.lock_ts)
+                    && let Ok(Response::CheckTxnStatus(reply)) = answer
+                    && reply.region_error.is_none()
+                {
+                    match reply.commit_version {
+                        0 => transaction.whole = 0,
+                        at => {
+                            transaction.at_once.insert(at);
+                        }
+                    }
+                }
             }
             Rpc::KvCommit => {
                 let commit: kvrpcpb::CommitRequest = message(call);

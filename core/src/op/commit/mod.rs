@@ -5,7 +5,7 @@
 //!  Linearizing ──▶ Prewriting ── every key locked, async ── committed ──▶ Settling ──▶ over
 //!     │              │   │                                                   ▲
 //!     │              │   └─ every key locked ─▶ Stamping ─▶ CommittingPrimary ┘ committed
-//!     │              │                            │  ▲          │  │
+//!     │              │      (or Inquiring first)  │  ▲          │  │
 //!     ▼              ▼                            │  └──────────┘  │ too early a timestamp
 //!  Releasing     RollingBack ◀────────────────────┴─── refused ────┘
 //!
@@ -32,6 +32,7 @@
 //! | Linearizing | a timestamp, for async and one phase (§7.2) | aborted; pessimistic locks are released | the same | goes on |
 //! | Prewriting, two phases | every batch to be locked; locks of others are resolved meanwhile | aborted | aborted | goes on |
 //! | Prewriting, else | the same; the last one commits | undetermined if each batch is locked or may be, else aborted | if so: goes on without its owner; else aborted | goes on |
+//! | Inquiring | the primary's word about a lost copy of the whole; see `inquire.rs` | undetermined | goes on without its owner | goes on |
 //! | Stamping | a timestamp that PD hands out after the last lock was taken | aborted | aborted | goes on |
 //! | CommittingPrimary | the answer to the primary's commit | undetermined if it was ever sent without an answer, else aborted | if so: goes on without its owner; else aborted | goes on |
 //! | Settling | the other batches; the outcome is reported already | left to whoever meets the locks | – | goes on |
@@ -44,6 +45,7 @@
 //! |---|---|---|---|---|
 //! | Linearizing | Prewriting; again, if it is behind the one to wait for; or aborted | – | asks again | – |
 //! | Prewriting | – | the next batch, the next state, or the end | sends | sends again, after a pause, or the end |
+//! | Inquiring | – | Stamping, or the end | – | – |
 //! | Stamping | CommittingPrimary; again, if it is behind; or aborted | – | asks again | – |
 //! | CommittingPrimary | – | Settling, Stamping, or the end | sends | – |
 //! | Settling, RollingBack, Releasing | – | the next batch, or over | sends | – |
@@ -60,6 +62,7 @@
 //! where a key is only checked (see `plan.rs`); an async commit of which one batch was certainly never
 //! executed is aborted, not undetermined.
 
+mod inquire;
 mod outcome;
 mod plan;
 mod prewrite;
@@ -79,6 +82,7 @@ use crate::operation::{CommitPlan, Fallbacks, Reply};
 use crate::shared::{Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
 
+use inquire::{Inquiring, UNTOLD};
 use outcome::{Said, Verdict, verdict};
 use plan::Plan;
 use prewrite::{AllPrewritten, Prewriting};
@@ -104,6 +108,7 @@ pub(crate) struct Commit {
 enum Phase {
     Linearizing(Stamp),
     Prewriting(Prewriting),
+    Inquiring(Inquiring),
     Stamping(Stamping),
     CommittingPrimary(CommittingPrimary),
     Settling(Fanout<CommitJob>),
@@ -150,6 +155,7 @@ impl Commit {
         match phase {
             Phase::Linearizing(stamp) => Self::linearizing(plan, stamp, tag, wake, cx),
             Phase::Prewriting(state) => Self::prewriting(plan, state, tag, wake, cx),
+            Phase::Inquiring(state) => Self::inquiring(plan, state, tag, wake, cx),
             Phase::Stamping(state) => Self::stamping(plan, state, tag, wake, cx),
             Phase::CommittingPrimary(state) => Self::committing(plan, state, tag, wake, cx),
             Phase::Settling(fanout) => Self::settling(plan, fanout, tag, wake, cx),
@@ -220,6 +226,18 @@ impl Commit {
                         (Cancel::RollingBack, Self::abort(plan, error, left, next_tag, cx))
                     }
                 }
+            }
+            Phase::Inquiring(state) if why == Stop::Cancelled => {
+                Self::without_owner(plan, Phase::Inquiring(state), why, cx)
+            }
+            Phase::Inquiring(state) => {
+                let mut left = cx.abandon(state.call);
+                if let Some(left) = &mut left {
+                    left.doubt = true;
+                }
+                let error = why.error(left, cx.shared);
+                let step = Self::end(plan, UNTOLD, error, Left::Locks, state.end_tag(), cx);
+                (Cancel::TooLate, step)
             }
             Phase::Stamping(state) => {
                 Self::stop_waiting(plan, Left::Locks, state.stamp.next_tag, why, cx)

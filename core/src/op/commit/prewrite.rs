@@ -35,12 +35,17 @@ impl LastLock {
     }
 }
 
-/// Proof, by the word of the store, that the only prewrite has committed. Only
-/// [`Prewriting::landed`] makes one.
+/// Proof, by the word of the store, that the only prewrite has committed: its answer
+/// ([`Prewriting::landed`]), or the primary's record.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct OnePhase(Timestamp);
 
 impl OnePhase {
+    /// What a store says is in the primary's commit record.
+    pub(super) fn by_record(at: Timestamp) -> Self {
+        Self(at)
+    }
+
     pub(super) fn at(self) -> Timestamp {
         self.0
     }
@@ -53,7 +58,8 @@ pub(super) struct Prewriting {
     /// a lock was lost, which would explain it (§6).
     wrong: Option<Error>,
     /// The whole was sent in one phase, that copy was lost, and then the region split. No answer has
-    /// shown yet that it was not executed.
+    /// shown yet that it was not executed. That a part is locked shows nothing: a store says the same of
+    /// a part that is committed (§8.5).
     stray: bool,
 }
 
@@ -121,6 +127,9 @@ impl Commit {
         match state.finish() {
             Finished::Not => Self::next(plan, Phase::Prewriting(state)),
             Finished::Wrong(error) => Self::abort(plan, error, state.left(), tag, cx),
+            Finished::AllPrewritten(proof) if state.stray => {
+                Self::inquire(plan, proof, given_up, tag, cx)
+            }
             Finished::AllPrewritten(proof) => {
                 let backoff = Backoff::new(budget::COMMIT);
                 Self::stamp(plan, proof, given_up, backoff, tag, cx)
@@ -158,7 +167,7 @@ impl Commit {
         let lost = batch.piece.doubt;
         match reply::prewrite(response) {
             Ok(PrewriteReply::Landed { min_commit_ts, one_pc_commit_ts }) => {
-                match state.landed(&plan, &batch, min_commit_ts, one_pc_commit_ts) {
+                match state.landed(&plan, min_commit_ts, one_pc_commit_ts) {
                     Landed::Locked => {
                         if plan.is_large() && batch_has_primary(&plan, &batch.piece) {
                             cx.shared.keep_alive(plan.start_ts, &plan.primary);
@@ -184,14 +193,14 @@ impl Commit {
                     Self::end_prewrite(plan, state, conflict, Said::Refusal, lost, cx)
                 }
                 None => {
-                    state.stray = false;
+                    state.refuted(&plan, &batch.piece);
                     let tag = state.fanout.park(batch.piece);
                     cx.resolve(tag, locks, Mode::Write { start_ts: plan.start_ts });
                     Self::prewrite(plan, state, cx)
                 }
             },
             Ok(PrewriteReply::Refused(error)) => {
-                state.stray = false;
+                state.refuted(&plan, &batch.piece);
                 let weak = matches!(error.kind(), ErrorKind::AssertionFailed(_));
                 if weak && !(lost && state.fanout.job.modes.any()) {
                     state.wrong.get_or_insert(error);
@@ -252,18 +261,16 @@ impl Prewriting {
     fn landed(
         &mut self,
         plan: &Plan,
-        batch: &Batch,
         min_commit_ts: Option<Timestamp>,
         one_pc_commit_ts: Option<Timestamp>,
     ) -> Landed {
         let impossible = |what| Landed::Impossible(reply::impossible(what));
         // Where it means nothing a timestamp is not looked at, either.
-        let means = self.fanout.job.modes.any() || self.stray;
+        let means = self.fanout.job.modes.any();
         let min_commit_ts = min_commit_ts.filter(|_| means);
         if [min_commit_ts, one_pc_commit_ts].into_iter().flatten().any(|at| at <= plan.start_ts) {
             return impossible("a commit timestamp at or before the start");
         }
-        let stray = std::mem::replace(&mut self.stray, false) && batch.piece.doubt;
         let job = &mut self.fanout.job;
         if job.modes.one_pc {
             return match (one_pc_commit_ts, min_commit_ts) {
@@ -277,12 +284,7 @@ impl Prewriting {
             };
         }
         match (one_pc_commit_ts, min_commit_ts) {
-            (Some(at), _) if stray => Landed::Committed(OnePhase(at)),
             (Some(_), _) => impossible("a prewrite was answered as a commit"),
-            // §8.5. No lock has such a timestamp where none was asked for: it is the commit record's.
-            (None, Some(at)) if stray && !plan.modes.async_commit => {
-                Landed::Committed(OnePhase(at))
-            }
             (None, Some(at)) => {
                 job.min_commit_ts = job.min_commit_ts.max(at);
                 job.told = job.told.max(Some(at));
@@ -293,6 +295,14 @@ impl Prewriting {
                 job.modes.async_commit = false;
                 Landed::Locked
             }
+        }
+    }
+
+    /// A store has looked at a part and refused it. Had the whole been executed before, it would have
+    /// said so instead, unless it did not get past a key that is only checked and so has no record.
+    fn refuted(&mut self, plan: &Plan, piece: &Piece) {
+        if plan.mutations[piece.start..piece.end].iter().all(Mutation::locks) {
+            self.stray = false;
         }
     }
 
