@@ -140,7 +140,7 @@ impl LockKeys {
         let mut fanout = Fanout::new(job, backoff, config.max_batches, FIRST);
         if plan.primary == plan.keys[0].key {
             // §6: the primary's batch first (cases.md PES-21).
-            fanout = fanout.gate();
+            fanout = fanout.gate(0);
         }
         let locked = vec![None; plan.keys.len()];
         let state = Locking { fanout, locked, rounds: BTreeMap::new(), blocker: None };

@@ -658,7 +658,7 @@ fn pes_09_a_forced_lock_that_failed() {
         $ 3 alive 60000
         $ wait
         ~ 20ms: LockWait
-        > 4 store 1 KvPessimisticLock a primary a of @1000.0 at @1000.5 ttl 20020 wait 980 force | region 1
+        > 4 store 1 KvPessimisticLock a primary a of @1000.0 at @1000.5 ttl 20020 wait 980 force | region 1 retry
         $ pass 1000
         $ 4 locked a primary p of @900.0 ttl 60000
         > 5 store 1 KvCheckTxnStatus p of @900.0 for @0 now @2020.2 | region 2

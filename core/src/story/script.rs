@@ -10,7 +10,7 @@
 //! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
-//! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
+//! | `commit @TS K=V -K !K=V lock:K absent:K …`, `txn WORD…` | a commit, and how: see `commits.rs` |
 //! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value, `=K` is held already; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
 //! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
 //! | `lost @TS` | whether a transaction's locks are no longer kept alive |
@@ -39,9 +39,9 @@ use super::answers::{self, bytes, version};
 use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
-    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Mutation,
-    MutationOp, Notice, Operation, PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor,
-    RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, StoreId, Timestamp, Value,
+    ColumnFamily, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Notice, Operation,
+    PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionVersion, ScanSpec, StoreId, Timestamp, Value,
 };
 
 impl Story {
@@ -84,6 +84,11 @@ impl Story {
             "pd_lags" => self.lagging = Some(self.regions.clone()),
             "pd_lies" => self.pd_lies = true,
             "pd_catches_up" => self.lagging = None,
+            "txn" => self.txn = words.iter().map(|word| (*word).to_owned()).collect(),
+            "commit" => {
+                let plan = super::commits::plan(&self.txn, &words);
+                self.submit(Operation::Commit(Box::new(plan)), self.patience);
+            }
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
                     self.submit(operation(words[1], &words[2..]), self.patience);
@@ -181,6 +186,7 @@ impl Story {
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
             "limit" => self.config.max_store_requests = Some(value() as usize),
+            "txn_batch" => self.config.txn_batch_size = value() as usize,
             "breaker" => self.config.pd_breaker.error_percent = value(),
             other => panic!("no such setting: {other}"),
         }
@@ -229,7 +235,7 @@ fn pair(word: &str) -> KvPair {
     KvPair { key: bytes(key), value: bytes(value) }
 }
 
-fn timestamp(word: &str) -> Timestamp {
+pub(super) fn timestamp(word: &str) -> Timestamp {
     Timestamp::from_version(version(word)).expect("a timestamp")
 }
 
@@ -254,27 +260,6 @@ fn number(word: &str) -> u64 {
 fn scan(words: &[&str], reverse: bool) -> ScanSpec {
     let range = range(words[0]);
     ScanSpec { range, limit: words[1].parse().expect("a limit"), reverse, key_only: false }
-}
-
-fn mutation(word: &str) -> Mutation {
-    let (key, op) = if let Some(key) = word.strip_prefix('-') {
-        (key, MutationOp::Delete)
-    } else if let Some(key) = word.strip_prefix("lock:") {
-        (key, MutationOp::Lock)
-    } else if let Some(key) = word.strip_prefix("absent:") {
-        (key, MutationOp::CheckNotExists)
-    } else if let Some(rest) = word.strip_prefix('!') {
-        let (key, value) = rest.split_once('=').expect("key=value");
-        (key, MutationOp::Insert(bytes(value)))
-    } else {
-        let (key, value) = word.split_once('=').expect("key=value");
-        let value = match value.strip_prefix('#') {
-            Some(len) => vec![b'x'; len.parse().expect("a length")].into(),
-            None => bytes(value),
-        };
-        (key, MutationOp::Put(value))
-    };
-    Mutation::new(bytes(key), op)
 }
 
 fn lock_plan(words: &[&str]) -> LockPlan {
@@ -372,10 +357,6 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan::new(
-            timestamp(words[0]),
-            words[1..].iter().map(|word| mutation(word)).collect(),
-        ))),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
