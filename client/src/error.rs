@@ -77,6 +77,9 @@ impl Error {
             | ErrorKind::Overloaded
             | ErrorKind::WriteConflict(_)
             | ErrorKind::LockWaitTimeout { .. }
+            | ErrorKind::LockNotAvailable { .. }
+            | ErrorKind::Deadlock(_)
+            | ErrorKind::LocksExpired
             | ErrorKind::TxnRolledBack
             | ErrorKind::TxnRetryable => true,
             // Kinds that this version does not know are not promised to be safe.

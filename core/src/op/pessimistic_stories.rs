@@ -672,7 +672,8 @@ fn pes_09_a_forced_lock_that_failed() {
     );
 }
 
-/// §13.5, cases.md PES-12: a conflict on a deleted key, where only what exists is to be locked.
+/// §13.5, cases.md PES-12: a conflict on a deleted key, where only what exists is to be locked. A store
+/// that says that it has locked it all the same is believed, so that the lock is released some day.
 #[test]
 fn pes_12_a_forced_lock_of_what_exists_only_is_refused_by_a_newer_deletion() {
     story(
@@ -687,6 +688,10 @@ fn pes_12_a_forced_lock_of_what_exists_only_is_refused_by_a_newer_deletion() {
         > 2 store 1 KvPessimisticLock a primary p of @1000.0 at @1002.0 ttl 20000 wait 60000 values if exists force | region 1
         $ 2 found -
         = op 2: locked a- (not locked)
+        $ lock @1000.0 @1002.5 primary p force values only b
+        > 3 store 1 KvPessimisticLock b primary p of @1000.0 at @1002.5 ttl 20000 wait 60000 values if exists force | region 1
+        $ 3 conflicting @1003.0 -
+        = op 3: locked b- conflict @1003.0
         ",
     );
 }

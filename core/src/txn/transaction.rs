@@ -578,7 +578,6 @@ impl Transaction {
         for (key, held) in fair.current {
             self.buffer.mark_locked(key.clone(), held.found.exists());
             self.held_at.entry(key).or_insert(held.at);
-            self.max_conflict_ts = self.max_conflict_ts.max(Some(held.at));
         }
         let keys = fair.last.into_keys();
         let keys = keys.filter(|key| wanted.iter().all(|wanted| wanted.key != *key)).collect();

@@ -519,6 +519,19 @@ fn a_conflict_is_carried_to_the_end() {
     assert_eq!(told.releases(), ["a until 500 end"], "§22.28");
 }
 
+/// A key that was locked by fair locking and is asked about again is locked anew, and the prewrite has
+/// to look for that lock.
+#[test]
+fn the_commit_looks_for_the_latest_lock_of_a_key() {
+    let mut told = pessimistic();
+    told.txn.fair_start(at(0)).unwrap();
+    told.locks("a");
+    told.txn.fair_done().unwrap();
+    let plan = told.locks_finding("!a", &Found::Missing);
+    assert!(plan.keys[0].held && !plan.force);
+    assert_eq!(told.commits(), [("a".into(), LockState::HeldAt(ts(120)))]);
+}
+
 /// §22.26: what is too old to be there in any case is asked for again.
 #[test]
 fn a_lock_is_taken_over_within_twenty_seconds_only() {
