@@ -81,6 +81,7 @@ impl Error {
             | ErrorKind::Deadlock(_)
             | ErrorKind::LocksExpired
             | ErrorKind::TxnRolledBack
+            | ErrorKind::CommitTsLag
             | ErrorKind::TxnRetryable => true,
             // Kinds that this version does not know are not promised to be safe.
             _ => false,

@@ -85,7 +85,8 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                     Some(page) => {
                         let read = reader.read(ReadOperation::Scan(page), kinds::PAGE);
                         let (asked, limit) = (limit, limit as usize);
-                        Step::Scan { read, asked, limit, union, found: Vec::new(), take }
+                        let found = Vec::new();
+                        Step::Scan(Box::new(Scan { read, asked, limit, union, found, take }))
                     }
                     None => Step::Known(Some(take(Vec::new()))),
                 }
@@ -129,17 +130,19 @@ enum Step<T> {
         known: Vec<Option<Option<Value>>>,
         take: fn(Vec<Option<Value>>) -> T,
     },
-    /// A page at a time: what the transaction has deleted makes a page shorter, and then another is
-    /// needed.
-    Scan {
-        read: OperationFuture<Page>,
-        /// For how many pairs it asks.
-        asked: u32,
-        limit: usize,
-        union: Union,
-        found: Vec<KvPair>,
-        take: fn(Vec<KvPair>) -> T,
-    },
+    Scan(Box<Scan<T>>),
+}
+
+/// A page at a time: what the transaction has deleted makes a page shorter, and then another is
+/// needed.
+struct Scan<T> {
+    read: OperationFuture<Page>,
+    /// For how many pairs it asks.
+    asked: u32,
+    limit: usize,
+    union: Union,
+    found: Vec<KvPair>,
+    take: fn(Vec<KvPair>) -> T,
 }
 
 type Page = Vec<anatase_core::KvPair>;
@@ -181,16 +184,16 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                     .collect();
                 Poll::Ready(Ok(take(values)))
             }
-            Step::Scan { read, asked, limit, union, found, take } => loop {
-                let page = ready!(Pin::new(&mut *read).poll(cx))?;
-                union.feed(*asked, page)?;
+            Step::Scan(scan) => loop {
+                let page = ready!(Pin::new(&mut scan.read).poll(cx))?;
+                scan.union.feed(scan.asked, page)?;
                 let buffer = reader.txn.buffer();
                 let over = loop {
-                    if found.len() == *limit {
+                    if scan.found.len() == scan.limit {
                         break true;
                     }
-                    match union.next(&buffer) {
-                        UnionStep::Pair(pair) => found.push(pair.into()),
+                    match scan.union.next(&buffer) {
+                        UnionStep::Pair(pair) => scan.found.push(pair.into()),
                         UnionStep::End => break true,
                         UnionStep::Feed => break false,
                     }
@@ -198,10 +201,10 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                 drop(buffer);
                 // Where one page was thinned out the next may be as well: a few more pairs than
                 // needed cost less than one more round.
-                *asked = ((*limit - found.len()) as u32).max(MORE);
-                match union.wants(*asked).filter(|_| !over) {
-                    Some(page) => *read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
-                    None => return Poll::Ready(Ok(take(std::mem::take(found)))),
+                scan.asked = ((scan.limit - scan.found.len()) as u32).max(MORE);
+                match scan.union.wants(scan.asked).filter(|_| !over) {
+                    Some(page) => scan.read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
+                    None => return Poll::Ready(Ok((scan.take)(std::mem::take(&mut scan.found)))),
                 }
             },
         }
