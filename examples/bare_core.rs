@@ -137,16 +137,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("Two accounts in two regions, written in one transaction:");
     let start_ts = driver.timestamp()?;
-    let put = |key: &'static str, value: &'static str| Mutation {
-        key: key.into(),
-        op: MutationOp::Put(value.into()),
-    };
+    let put =
+        |key: &'static str, value: &'static str| Mutation::new(key, MutationOp::Put(value.into()));
     let mutations = vec![put("alice", "70"), put("zoe", "130")];
-    let plan = CommitPlan { start_ts, mutations, open_for: Duration::ZERO };
+    let plan = CommitPlan::new(start_ts, mutations);
     // The store that commits the first account does so, and then nobody hears of it.
     driver.cluster.faults().next(On::rpc(Rpc::KvCommit), Fault::DropResponse(Loss::Silent));
     match driver.run(Operation::Commit(Box::new(plan)))? {
-        Reply::Commit(CommitOutcome::Committed { at }) => driver.say(format!("committed at {at}")),
+        Reply::Commit(CommitOutcome::Committed { at, .. }) => {
+            driver.say(format!("committed at {at}"))
+        }
         other => return Err(format!("not committed: {other:?}").into()),
     }
     // The outcome is known as soon as the first account is committed; the other region is settled

@@ -93,9 +93,9 @@ pub use anatase_client::{
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
     FoundLock, IntoValue, Key, KeyspaceProblem, KvPair, LockKind, LocksResolved,
     MAX_RAW_SCAN_LIMIT, Next, OperationFuture, RawChecksum, RawRequest, Region, RegionVersion,
-    Request, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Result, ScanStream, Snapshot,
-    StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext, TxnState,
-    Value, WriteConflict,
+    Request, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Result, Savepoint, ScanStream,
+    Snapshot, StoreId, Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext,
+    TxnState, Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

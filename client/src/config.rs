@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anatase_core::txn::BufferLimits;
 use anatase_core::{Api, KeyMode};
 
 use crate::http2::Http2Config;
@@ -47,6 +48,7 @@ pub struct Config {
     pub(crate) pd_breaker_percent: u32,
     pub(crate) max_operations: usize,
     pub(crate) scan_page_size: u32,
+    pub(crate) buffer_limits: BufferLimits,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
@@ -67,6 +69,7 @@ impl Default for Config {
             pd_breaker_percent: 0,
             max_operations: 1 << 20,
             scan_page_size: 256,
+            buffer_limits: BufferLimits::default(),
             seed: None,
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
@@ -169,6 +172,24 @@ impl Config {
     #[must_use]
     pub fn with_scan_page_size(mut self, pairs: u32) -> Self {
         self.scan_page_size = pairs;
+        self
+    }
+
+    /// How many bytes a key and its value may have together in a transaction. A larger one is refused
+    /// when it is written, with [`ErrorKind::EntryTooLarge`](crate::ErrorKind::EntryTooLarge).
+    /// Unlimited by default, as in client-go: what a store does not take is refused at commit.
+    #[must_use]
+    pub fn with_max_entry_size(mut self, bytes: usize) -> Self {
+        self.buffer_limits.entry = bytes;
+        self
+    }
+
+    /// How many bytes all keys and values of a transaction may have together. A write that goes beyond
+    /// is refused, with [`ErrorKind::TxnTooLarge`](crate::ErrorKind::TxnTooLarge), and the transaction
+    /// can be committed without it. Unlimited by default, as in client-go.
+    #[must_use]
+    pub fn with_max_transaction_size(mut self, bytes: usize) -> Self {
+        self.buffer_limits.total = bytes;
         self
     }
 

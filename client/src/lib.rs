@@ -75,6 +75,6 @@ pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
     Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, FoundLock, LockKind, LocksResolved,
-    ResolutionStage, ResolveLocksOptions, ResolvingLocks, Snapshot, Transaction, TransactionClient,
-    TransactionRead, TransactionReadFuture, TxnState,
+    ResolutionStage, ResolveLocksOptions, ResolvingLocks, Savepoint, Snapshot, Transaction,
+    TransactionClient, TransactionRead, TransactionReadFuture, TxnState,
 };

@@ -152,7 +152,7 @@ async fn bad_input_is_refused_before_it_is_buffered() {
     let empty = txn.put("k", "").await.unwrap_err();
     assert_eq!(empty.kind(), &ErrorKind::InvalidArgument);
     let long = txn.put(vec![b'k'; 65_536], "v").await.unwrap_err();
-    assert_eq!(long.kind(), &ErrorKind::TooLarge);
+    assert_eq!(long.kind(), &ErrorKind::KeyTooLarge { size: 65_536, limit: 65_535 });
     assert_eq!(txn.commit().await.unwrap(), None);
 }
 

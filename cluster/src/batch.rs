@@ -11,9 +11,9 @@ use std::time::Duration;
 use anatase_proto::{
     coprocessor::Response as CoprocessorResponse,
     kvrpcpb::{
-        BufferBatchGetResponse, CheckSecondaryLocksResponse, FlashbackToVersionResponse,
-        FlushResponse, GcResponse, ImportResponse, KeyError as WireKeyError,
-        PessimisticLockResponse, PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
+        BufferBatchGetResponse, FlashbackToVersionResponse, FlushResponse, GcResponse,
+        ImportResponse, KeyError as WireKeyError, PessimisticLockResponse,
+        PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
     },
     prost::Message,
     tikvpb::{
@@ -108,6 +108,7 @@ commands! {
     served RawBatchScan;
     served RawCoprocessor;
     served CheckTxnStatus;
+    served CheckSecondaryLocks;
     served TxnHeartBeat;
     served GetHealthFeedback;
     served BroadcastTxnStatus;
@@ -116,7 +117,6 @@ commands! {
     refused Coprocessor CoprocessorResponse, other_error = text => text;
     refused PessimisticLock PessimisticLockResponse, errors = text => aborts(text);
     refused PessimisticRollback PessimisticRollbackResponse, errors = text => aborts(text);
-    refused CheckSecondaryLocks CheckSecondaryLocksResponse, error = text => abort(text);
     refused FlashbackToVersion FlashbackToVersionResponse, error = text => text;
     refused PrepareFlashbackToVersion PrepareFlashbackToVersionResponse, error = text => text;
     refused Flush FlushResponse, errors = text => aborts(text);
@@ -197,7 +197,8 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use anatase_proto::kvrpcpb::{
-        GetHealthFeedbackRequest, PessimisticLockRequest, RawGetRequest, RawPutRequest,
+        CheckSecondaryLocksRequest, GetHealthFeedbackRequest, PessimisticLockRequest,
+        RawGetRequest, RawPutRequest,
     };
     use anatase_proto::tikvpb::BatchCommandsEmptyRequest;
 
@@ -287,6 +288,21 @@ mod tests {
         };
         assert!(response.errors[0].abort.contains("not modelled"));
         assert_eq!(answer.end, None);
+    }
+
+    #[test]
+    fn secondary_locks_are_checked_in_a_stream_too() {
+        let mut cluster = small();
+        let region = cluster.region_of(b"k").unwrap().id;
+        let request = CheckSecondaryLocksRequest {
+            context: Some(Box::new(cluster.context_for(region))),
+            keys: vec![key("k")],
+            start_version: 10,
+        };
+        let answer = send(&mut cluster, vec![(1, Some(Asked::CheckSecondaryLocks(request)))]);
+        let answered = &answer.messages[0].response.responses[0].cmd;
+        assert_eq!(*answered, Some(Answered::CheckSecondaryLocks(Default::default())));
+        assert_eq!(cluster.writes("k").len(), 1, "rolled back");
     }
 
     #[test]

@@ -155,6 +155,7 @@ calls! {
         KvBatchRollback: kvrpcpb::BatchRollbackRequest => kvrpcpb::BatchRollbackResponse, Clean, txn::batch_rollback;
         KvTxnHeartBeat: kvrpcpb::TxnHeartBeatRequest => kvrpcpb::TxnHeartBeatResponse, Clean, txn::heart_beat;
         KvCheckTxnStatus: kvrpcpb::CheckTxnStatusRequest => kvrpcpb::CheckTxnStatusResponse, Clean, txn::check_txn_status;
+        KvCheckSecondaryLocks: kvrpcpb::CheckSecondaryLocksRequest => kvrpcpb::CheckSecondaryLocksResponse, Clean, txn::check_secondary_locks;
         KvScanLock: kvrpcpb::ScanLockRequest => kvrpcpb::ScanLockResponse, Read, txn::scan_lock;
         KvResolveLock: kvrpcpb::ResolveLockRequest => kvrpcpb::ResolveLockResponse, Clean, txn::resolve_lock;
         KvDeleteRange: kvrpcpb::DeleteRangeRequest => kvrpcpb::DeleteRangeResponse, Clean, txn::delete_range;
@@ -227,7 +228,14 @@ impl Cluster {
         let mut answer =
             Answer { result: Err(Failure::Lost(Loss::Silent)), delay: Default::default() };
         match self.faults.strike(&call) {
-            None | Some(Fault::Pd(_)) => {}
+            None | Some(Fault::Pd(_) | Fault::FallBack(_)) => {}
+            Some(Fault::Before(event)) => {
+                self.happen(event);
+                // It may have been this store.
+                if let Some(refused) = self.refuse_connection(store) {
+                    return Answer::now(Err(refused));
+                }
+            }
             Some(Fault::Delay(delay)) => answer.delay = delay,
             Some(Fault::Status(status)) => return Answer::now(Err(status.into())),
             Some(Fault::DropRequest(loss)) => return Answer::now(Err(Failure::Lost(loss))),
@@ -270,7 +278,11 @@ impl Cluster {
             return Answer::now(Err(refused));
         }
         let call = Call { rpc, store: Some(store), member: None, region: None };
-        let failure = match self.faults.strike(&call) {
+        let struck = self.faults.strike(&call);
+        if let Some(Fault::Before(event)) = &struck {
+            self.happen(event.clone());
+        }
+        let failure = match struck {
             Some(Fault::Status(status)) => status.into(),
             Some(Fault::DropRequest(loss) | Fault::DropResponse(loss)) => Failure::Lost(loss),
             _ if !matches!(rpc.service(), Service::Tikv | Service::Debug) => {

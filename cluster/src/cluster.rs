@@ -11,7 +11,7 @@ use crate::{
     mvcc::Mvcc,
     pd::Pd,
     raw::{Coprocessor, Raw},
-    region::{Peer, PeerId, Region, RegionId, Regions, Role},
+    region::{MaxTs, Peer, PeerId, Region, RegionId, Regions, Role},
     store::{Store, StoreId},
     timestamp::Oracle,
 };
@@ -66,6 +66,7 @@ impl Cluster {
                 .collect(),
             leader: stores.keys().next().copied(),
             term: 6,
+            max_ts: MaxTs::Synced,
         };
         let mut cluster = Cluster {
             pd: Pd::new(config.pd_members, config.keyspaces.clone()),

@@ -1,5 +1,7 @@
 //! The shape of a new cluster.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{Cluster, codec::encode_key, pd::Keyspace};
@@ -41,6 +43,7 @@ pub struct ClusterConfig {
     pub(crate) right_derive: bool,
     pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) split_at_keyspaces: bool,
+    pub(crate) max_ts_sync: Duration,
 }
 
 impl Default for ClusterConfig {
@@ -60,6 +63,7 @@ impl Default for ClusterConfig {
             right_derive: true,
             keyspaces: Vec::new(),
             split_at_keyspaces: false,
+            max_ts_sync: Duration::ZERO,
         }
     }
 }
@@ -144,6 +148,15 @@ impl ClusterConfig {
     /// end. False by default: then a region may hold keys of several keyspaces (raw.md §6.4).
     pub fn split_at_keyspaces(mut self, split: bool) -> Self {
         self.split_at_keyspaces = split;
+        self
+    }
+
+    /// How long a region that has a new leader, was merged, or was split off another needs to learn
+    /// from PD up to where it may have been read; until then it refuses async commits and one-phase
+    /// commits with `MaxTimestampNotSynced` (transactions.md §20.3). Whole milliseconds; zero, the
+    /// default, is no time at all.
+    pub fn max_ts_sync(mut self, needs: Duration) -> Self {
+        self.max_ts_sync = needs;
         self
     }
 

@@ -1,8 +1,9 @@
 //! Short ways to say what the tests of this crate say all the time.
 
 use anatase_proto::kvrpcpb::{
-    self, Assertion, AssertionLevel, CheckTxnStatusRequest, CheckTxnStatusResponse, CommitRequest,
-    Context, KeyError, Mutation, Op, PrewriteRequest, ResolveLockRequest, ScanRequest, TxnInfo,
+    self, Assertion, AssertionLevel, CheckSecondaryLocksRequest, CheckSecondaryLocksResponse,
+    CheckTxnStatusRequest, CheckTxnStatusResponse, CommitRequest, Context, KeyError, Mutation, Op,
+    PrewriteRequest, PrewriteResponse, ResolveLockRequest, ScanRequest, TxnInfo,
 };
 use bytes::Bytes;
 
@@ -41,6 +42,16 @@ impl Cluster {
         of: &[(Op, &str, &str)],
         change: impl FnOnce(&mut PrewriteRequest),
     ) -> Vec<KeyError> {
+        self.prewritten(start_ts, of, change).errors
+    }
+
+    /// Prewrites, and returns all of the response.
+    pub(crate) fn prewritten(
+        &mut self,
+        start_ts: u64,
+        of: &[(Op, &str, &str)],
+        change: impl FnOnce(&mut PrewriteRequest),
+    ) -> PrewriteResponse {
         let mutations = of.iter().map(|(op, name, value)| Mutation {
             op: *op as i32,
             key: key(name),
@@ -53,11 +64,23 @@ impl Cluster {
             start_version: start_ts,
             lock_ttl: 3000,
             txn_size: of.len() as u64,
-            min_commit_ts: start_ts + 1,
+            min_commit_ts: start_ts.saturating_add(1),
             ..Default::default()
         };
         change(&mut request);
-        self.ask(of[0].1, |context| PrewriteRequest { context, ..request }).errors
+        self.ask(of[0].1, |context| PrewriteRequest { context, ..request })
+    }
+
+    pub(crate) fn secondaries(
+        &mut self,
+        start_ts: u64,
+        keys: &[&str],
+    ) -> CheckSecondaryLocksResponse {
+        self.ask(keys[0], |context| CheckSecondaryLocksRequest {
+            context,
+            keys: keys.iter().map(|name| key(name)).collect(),
+            start_version: start_ts,
+        })
     }
 
     pub(crate) fn commit(
@@ -186,4 +209,18 @@ pub(crate) fn assert_that(
         request.mutations[0].assertion = assertion as i32;
         request.assertion_level = level as i32;
     }
+}
+
+/// Asks for async commit with these secondaries.
+pub(crate) fn in_async(secondaries: &[&str]) -> impl FnOnce(&mut PrewriteRequest) {
+    let secondaries: Vec<Bytes> = secondaries.iter().map(|name| key(name)).collect();
+    move |request| {
+        request.use_async_commit = true;
+        request.secondaries = secondaries;
+    }
+}
+
+/// Asks for one-phase commit.
+pub(crate) fn in_one_phase(request: &mut PrewriteRequest) {
+    request.try_one_pc = true;
 }

@@ -167,7 +167,7 @@ impl BackoffKind {
                 (ErrorKind::RegionUnavailable, "the leader does not know the largest timestamp")
             }
             Self::CommitTsLag => {
-                (ErrorKind::PdUnavailable, "the timestamps of PD are behind the awaited one")
+                (ErrorKind::CommitTsLag, "the timestamps of PD are behind the awaited one")
             }
             Self::RegionNotInitialized => {
                 (ErrorKind::RegionUnavailable, "the replica has not received the region yet")
@@ -465,7 +465,7 @@ mod tests {
             (TxnNotFound, lock.clone()),
             (StaleCommand, ErrorKind::RegionUnavailable),
             (MaxTsNotSynced, ErrorKind::RegionUnavailable),
-            (CommitTsLag, ErrorKind::PdUnavailable),
+            (CommitTsLag, ErrorKind::CommitTsLag),
             (RegionNotInitialized, ErrorKind::RegionUnavailable),
             (IsWitness, ErrorKind::RegionUnavailable),
         ] {

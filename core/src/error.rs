@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::id::{RegionVersion, StoreId};
+use crate::operation::Assertion;
 use crate::timestamp::Timestamp;
 
 /// Why an operation failed: a kind that a program can act on, and what a person wants to know.
@@ -72,6 +73,29 @@ pub enum ErrorKind {
     DiskFull,
     /// The request is too large for the server.
     TooLarge,
+    /// The key is longer than a key can be. Nothing was changed.
+    KeyTooLarge {
+        /// Its bytes.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The key and its value are larger than the transaction's limit for an entry. Nothing was
+    /// changed.
+    EntryTooLarge {
+        /// The bytes of both.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The transaction would become larger than its limit. Nothing was changed: it can be committed
+    /// as it is.
+    TxnTooLarge {
+        /// The bytes that all its keys and values would have.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The server refused the request, in its own words.
     Refused,
     /// The server answered something that the protocol does not allow.
@@ -108,6 +132,32 @@ pub enum ErrorKind {
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
     TxnRetryable,
+    /// What the transaction believed about a key is not so: a mistake in the program, or lost data.
+    AssertionFailed(Box<AssertionFailure>),
+    /// PD's timestamps did not pass the one that the commit has to wait for, in the time allowed.
+    CommitTsLag,
+    /// The commit timestamp would be larger than the transaction allows.
+    CommitTsTooLarge {
+        /// The timestamp.
+        commit_ts: Timestamp,
+        /// The largest one allowed.
+        bound: Timestamp,
+    },
+}
+
+/// An assertion about a key that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssertionFailure {
+    /// The transaction; 0 if the server did not say.
+    pub start_ts: u64,
+    /// The key.
+    pub key: Bytes,
+    /// What was believed.
+    pub assertion: Assertion,
+    /// The start of the transaction that wrote what is there; 0 if that is nothing, or not known.
+    pub existing_start_ts: u64,
+    /// The commit of it; 0 if that is nothing, or not known.
+    pub existing_commit_ts: u64,
 }
 
 /// Why a keyspace cannot be used.
@@ -211,6 +261,21 @@ pub enum ConflictReason {
     LazyUniquenessCheck,
     /// A key without lock was written in the meantime.
     NotLockedKeyConflict,
+}
+
+impl AssertionFailure {
+    /// As the error of a transaction that ends with it.
+    pub fn into_error(self) -> Error {
+        let belief = match self.assertion {
+            Assertion::Exist => "the key was believed to have a value, and has none".to_owned(),
+            Assertion::NotExist => format!(
+                "the key was believed to have no value, and has had one since {}",
+                self.existing_commit_ts
+            ),
+            Assertion::None => "an assertion about the key does not hold".to_owned(),
+        };
+        Error::new(ErrorKind::AssertionFailed(Box::new(self)), belief)
+    }
 }
 
 impl Error {

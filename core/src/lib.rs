@@ -77,8 +77,8 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem, Reason,
-    WaitForEntry, WriteConflict,
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus,
+    KeyspaceProblem, Reason, WaitForEntry, WriteConflict,
 };
 pub use crate::heartbeat::LocksLost;
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
@@ -89,9 +89,10 @@ pub use crate::locks::{
     FoundLock, LockKind, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
 };
 pub use crate::operation::{
-    ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
+    Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
+    KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionRanges, Reply,
+    ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::region::RegionFacts;

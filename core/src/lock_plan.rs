@@ -1,15 +1,17 @@
 //! What a pessimistic transaction asks for: locks, and their release (`transactions.md` §13).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Key, Value};
 use crate::timestamp::Timestamp;
+use crate::txn::TxnOptions;
 
 /// Locks to take for a pessimistic transaction, in one call.
 ///
-/// Keys that the transaction holds already should not be among them: what the call has taken is
-/// released again if it fails.
+/// Keys that the transaction holds already should not be among them, or say so ([`LockKey::held`]):
+/// the others are released again if the call fails.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LockPlan {
     /// The transaction.
@@ -38,6 +40,8 @@ pub struct LockPlan {
     pub is_first_lock: bool,
     /// How long the transaction has been open; a lock's time to live starts at `start_ts`.
     pub open_for: Duration,
+    /// What was chosen about the transaction.
+    pub options: Arc<TxnOptions>,
 }
 
 /// A key to be locked.
@@ -47,6 +51,22 @@ pub struct LockKey {
     pub key: Key,
     /// It is to be an error if the key has a value.
     pub presume_not_exists: bool,
+    /// The transaction holds it already and only asks again what is there: it stays locked whatever
+    /// becomes of the call.
+    pub held: bool,
+}
+
+impl LockKey {
+    /// A key that is not held, and may have a value.
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self { key: key.into(), presume_not_exists: false, held: false }
+    }
+
+    /// The same, if it has no value.
+    #[must_use]
+    pub fn presume_not_exists(self) -> Self {
+        Self { presume_not_exists: true, ..self }
+    }
 }
 
 /// How long a lock request waits for the locks of others.
@@ -92,6 +112,8 @@ pub struct LockedKey {
     pub key: Key,
     /// False only where [`LockPlan::lock_only_if_exists`] found no value.
     pub locked: bool,
+    /// It was held before the call; what was found then is told, without the value.
+    pub already: bool,
     /// What was found.
     pub found: Found,
     /// Only with [`LockPlan::force`]: it was locked as of this newer version's commit.
@@ -124,6 +146,8 @@ pub struct PessimisticRollbackPlan {
     pub keys: Vec<Key>,
     /// The transaction ends, or has no primary any more: its primary is no longer kept alive.
     pub stop_heartbeat: bool,
+    /// What was chosen about the transaction.
+    pub options: Arc<TxnOptions>,
 }
 
 impl LockPlan {
@@ -191,7 +215,7 @@ mod tests {
 
     fn plan(keys: &[&'static str]) -> LockPlan {
         let ts = |n| Timestamp::from_version(n).unwrap();
-        let key = |key: &&'static str| LockKey { key: (*key).into(), presume_not_exists: false };
+        let key = |key: &&'static str| LockKey::new(*key);
         LockPlan {
             start_ts: ts(5),
             for_update_ts: ts(6),
@@ -205,6 +229,7 @@ mod tests {
             force: false,
             is_first_lock: false,
             open_for: Duration::ZERO,
+            options: Arc::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
 use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
 use crate::locks::{
@@ -14,6 +15,7 @@ use crate::locks::{
 };
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
+use crate::txn::TxnOptions;
 
 /// A key as the application knows it: without any prefix or encoding.
 pub type Key = Bytes;
@@ -433,6 +435,38 @@ pub struct CommitPlan {
     pub mutations: Vec<Mutation>,
     /// How long the transaction has been open; a lock's time to live starts at `start_ts`, so this is added to it.
     pub open_for: Duration,
+    /// What was chosen about it.
+    pub options: Arc<TxnOptions>,
+    /// What its pessimistic locks say; `None` if it has never taken one.
+    pub pessimistic: Option<PessimisticPlan>,
+    /// An assertion that was seen to fail without asking: what was found when the key was locked
+    /// contradicts it. The transaction will not commit, but it is prewritten all the same, because a
+    /// lost lock would explain the contradiction, and is what should be told then
+    /// (`transactions.md` §5).
+    pub stashed_assertion: Option<Box<AssertionFailure>>,
+}
+
+/// The pessimistic locks of a transaction that commits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PessimisticPlan {
+    /// The primary that they name. One of the mutations has to lock it.
+    pub primary: Key,
+    /// The transaction's latest `for_update_ts`.
+    pub for_update_ts: Timestamp,
+}
+
+impl CommitPlan {
+    /// An optimistic transaction with the default options, begun just now.
+    pub fn new(start_ts: Timestamp, mutations: Vec<Mutation>) -> Self {
+        Self {
+            start_ts,
+            mutations,
+            open_for: Duration::ZERO,
+            options: Arc::default(),
+            pessimistic: None,
+            stashed_assertion: None,
+        }
+    }
 }
 
 /// One key's part in a transaction.
@@ -442,6 +476,47 @@ pub struct Mutation {
     pub key: Key,
     /// What happens to it.
     pub op: MutationOp,
+    /// Whether the transaction holds a pessimistic lock on it.
+    pub locked: LockState,
+    /// What is believed about the key, to be checked at [`TxnOptions::assertion_level`].
+    pub assertion: Assertion,
+}
+
+/// What a pessimistic transaction has done about a key before it commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LockState {
+    /// It holds no lock on it.
+    #[default]
+    Not,
+    /// It holds a lock on it, which the prewrite has to find.
+    Held,
+    /// It holds a lock on it that was taken at this `for_update_ts` by fair locking. The prewrite has
+    /// to find exactly this one (`transactions.md` §22.27).
+    HeldAt(Timestamp),
+    /// It holds no lock on it, and left the check for conflicts to the prewrite.
+    CheckAtPrewrite,
+}
+
+impl LockState {
+    /// Whether there should be a lock.
+    pub fn is_held(self) -> bool {
+        match self {
+            Self::Held | Self::HeldAt(_) => true,
+            Self::Not | Self::CheckAtPrewrite => false,
+        }
+    }
+}
+
+/// What is believed about a key that is written (`transactions.md` §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Assertion {
+    /// Nothing.
+    #[default]
+    None,
+    /// That it has a value.
+    Exist,
+    /// That it has none.
+    NotExist,
 }
 
 /// What a transaction does with a key.
@@ -461,6 +536,11 @@ pub enum MutationOp {
 }
 
 impl Mutation {
+    /// What an optimistic transaction does with `key`, believing nothing about it.
+    pub fn new(key: impl Into<Key>, op: MutationOp) -> Self {
+        Self { key: key.into(), op, locked: LockState::Not, assertion: Assertion::None }
+    }
+
     /// Key bytes plus value bytes: what batch sizes are measured in.
     pub fn size(&self) -> usize {
         self.key.len()
@@ -544,9 +624,33 @@ pub enum CommitOutcome {
     Committed {
         /// The commit timestamp.
         at: Timestamp,
+        /// By which protocol.
+        by: CommittedBy,
+        /// Which faster protocols were given up on the way.
+        fallbacks: Fallbacks,
     },
     /// No reader will ever see it.
     Aborted(crate::error::Error),
     /// The decisive request may have been executed, or may yet be. Only a later read can tell.
     Undetermined(crate::error::Error),
+}
+
+/// By which protocol a transaction was committed (`transactions.md` §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommittedBy {
+    /// By the commit of its primary.
+    TwoPhase,
+    /// By the last of its locks.
+    Async,
+    /// With its only prewrite.
+    OnePhase,
+}
+
+/// The faster protocols that a transaction was fit for, set out with, and gave up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fallbacks {
+    /// Async commit: a store had to give a timestamp beyond what the transaction allows.
+    pub from_async: bool,
+    /// One-phase commit: for the same reason, or because it takes more than one request.
+    pub from_one_phase: bool,
 }

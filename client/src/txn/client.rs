@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use anatase_core::txn::BufferLimits;
 use anatase_core::{KeyMode, Operation, Timestamp};
 
 use super::{Snapshot, Transaction};
@@ -42,6 +43,7 @@ pub struct TransactionClient<R> {
     handle: Arc<Handle>,
     timeout: Duration,
     page: u32,
+    limits: BufferLimits,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -104,7 +106,7 @@ impl<R> TransactionClient<R> {
 
     fn made(handle: Arc<Handle>, config: &Config) -> Self {
         let (timeout, page) = (config.timeout, config.scan_page_size);
-        Self { handle, timeout, page, runtime: PhantomData }
+        Self { handle, timeout, page, limits: config.buffer_limits, runtime: PhantomData }
     }
 
     /// The id of the cluster, as PD names it.
@@ -120,6 +122,7 @@ impl<R> TransactionClient<R> {
             limit: self.timeout,
             timeout: self.timeout,
             page: self.page,
+            limits: self.limits,
         }
     }
 
@@ -206,6 +209,7 @@ impl<R> Clone for TransactionClient<R> {
             handle: self.handle.clone(),
             timeout: self.timeout,
             page: self.page,
+            limits: self.limits,
             runtime: PhantomData,
         }
     }
@@ -224,12 +228,27 @@ pub struct Begin {
     limit: Duration,
     timeout: Duration,
     page: u32,
+    limits: BufferLimits,
 }
 
 impl Begin {
     /// How long beginning may take, instead of [`Config::with_timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = timeout;
+        self
+    }
+
+    /// How many bytes a key of the transaction and its value may have together, instead of
+    /// [`Config::with_max_entry_size`].
+    pub fn max_entry_size(mut self, bytes: usize) -> Self {
+        self.limits.entry = bytes;
+        self
+    }
+
+    /// How many bytes all keys and values of the transaction may have together, instead of
+    /// [`Config::with_max_transaction_size`].
+    pub fn max_transaction_size(mut self, bytes: usize) -> Self {
+        self.limits.total = bytes;
         self
     }
 }
@@ -246,7 +265,8 @@ impl IntoFuture for Begin {
             self.limit,
             kinds::TIMESTAMP,
         );
-        BeginFuture { handle: self.handle, timeout: self.timeout, page: self.page, begun, stamp }
+        let Self { handle, timeout, page, limits, .. } = self;
+        BeginFuture { handle, timeout, page, limits, begun, stamp }
     }
 }
 
@@ -266,6 +286,7 @@ pub struct BeginFuture {
     handle: Arc<Handle>,
     timeout: Duration,
     page: u32,
+    limits: BufferLimits,
     begun: Instant,
     stamp: OperationFuture<Timestamp>,
 }
@@ -277,7 +298,7 @@ impl Future for BeginFuture {
         let this = self.get_mut();
         Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
             let snapshot = Snapshot::new(this.handle.clone(), start, this.timeout, this.page);
-            Transaction::new(snapshot, this.handle.clone(), this.begun, this.timeout)
+            Transaction::new(snapshot, this.handle.clone(), this.begun, this.timeout, this.limits)
         })
     }
 }

@@ -118,7 +118,7 @@ impl CommitFuture {
             return Poll::Ready(CommitOutcome::Committed { at: None });
         };
         Pin::new(&mut *operation).poll(cx).map(|result| match result {
-            Ok(Core::Committed { at }) => CommitOutcome::Committed { at: Some(at) },
+            Ok(Core::Committed { at, .. }) => CommitOutcome::Committed { at: Some(at) },
             Ok(Core::Aborted(error)) => {
                 CommitOutcome::Aborted(Error::from(error).after(operation.elapsed()))
             }

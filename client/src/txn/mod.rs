@@ -13,4 +13,4 @@ pub use commit::{Commit, CommitFuture, CommitOutcome};
 pub use locks::{FoundLock, ResolveLocksOptions, ResolvingLocks};
 pub use read::{TransactionRead, TransactionReadFuture};
 pub use snapshot::Snapshot;
-pub use transaction::Transaction;
+pub use transaction::{Savepoint, Transaction};

@@ -1,9 +1,10 @@
 //! The state of the store at one moment.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anatase_core::txn::Buffer;
 use anatase_core::{KeyRange, Operation, ReadOperation, ScanSpec, Timestamp};
 
 use crate::driver::Handle;
@@ -90,6 +91,26 @@ impl Snapshot {
     pub fn scan_keys_stream(&self, range: impl Into<BoundRange>) -> ScanStream<Key> {
         let (handle, source) = (self.handle.clone(), Source::Snapshot { at: self.at });
         ScanStream::keys(handle, source, range.into(), self.page, self.timeout)
+    }
+
+    /// As [`Snapshot::scan_stream`], with what a transaction has written laid over it.
+    pub(crate) fn stream_over(
+        &self,
+        buffer: Arc<Mutex<Buffer>>,
+        range: BoundRange,
+    ) -> ScanStream<KvPair> {
+        let (handle, source) = (self.handle.clone(), Source::Transaction { at: self.at, buffer });
+        ScanStream::pairs(handle, source, range, self.page, self.timeout)
+    }
+
+    /// As [`Snapshot::stream_over`], without the values.
+    pub(crate) fn keys_stream_over(
+        &self,
+        buffer: Arc<Mutex<Buffer>>,
+        range: BoundRange,
+    ) -> ScanStream<Key> {
+        let (handle, source) = (self.handle.clone(), Source::Transaction { at: self.at, buffer });
+        ScanStream::keys(handle, source, range, self.page, self.timeout)
     }
 
     /// As [`Snapshot::scan_reverse`], without the values.

@@ -10,10 +10,11 @@ use anatase_core::{CommitPlan, KeyRange, ScanSpec, Timestamp};
 use super::read::{Merge, TransactionRead};
 use super::{Commit, CommitOutcome, Snapshot};
 use crate::driver::Handle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{IntoValue, Key, KvPair, Value};
 use crate::range::BoundRange;
 use crate::runtime::Instant;
+use crate::stream::ScanStream;
 
 /// An optimistic transaction.
 ///
@@ -31,7 +32,16 @@ pub struct Transaction {
     /// When the start timestamp was asked for.
     begun: Instant,
     timeout: Duration,
-    buffer: Mutex<Buffer>,
+    /// Shared with the streams that read it.
+    buffer: Arc<Mutex<Buffer>>,
+}
+
+/// A moment in a transaction that it can be taken back to: see [`Transaction::savepoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Savepoint {
+    /// Whose it is.
+    start: Timestamp,
+    inner: anatase_core::txn::Savepoint,
 }
 
 impl Transaction {
@@ -40,8 +50,9 @@ impl Transaction {
         handle: Arc<Handle>,
         begun: Instant,
         timeout: Duration,
+        limits: BufferLimits,
     ) -> Self {
-        let buffer = Mutex::new(Buffer::new(BufferLimits::default()));
+        let buffer = Arc::new(Mutex::new(Buffer::new(limits)));
         Self { snapshot, handle, begun, timeout, buffer }
     }
 
@@ -125,12 +136,80 @@ impl Transaction {
         self.read(Merge::Scan { spec: scan(range.into(), limit, true, true), take: keys })
     }
 
+    /// All pairs of `range` from its start, as a stream that fetches a page ahead. See [`ScanStream`]
+    /// for limits, direction and page sizes.
+    ///
+    /// The transaction can be written to while it is read: each pair is as the transaction sees it when
+    /// the stream comes to it. The stream may outlive the transaction, and goes on as if it did not.
+    pub fn scan_stream(&self, range: impl Into<BoundRange>) -> ScanStream<KvPair> {
+        self.snapshot.stream_over(self.buffer.clone(), range.into())
+    }
+
+    /// As [`Transaction::scan_stream`], without the values.
+    pub fn scan_keys_stream(&self, range: impl Into<BoundRange>) -> ScanStream<Key> {
+        self.snapshot.keys_stream_over(self.buffer.clone(), range.into())
+    }
+
+    /// How many bytes the transaction's keys and values have so far: what
+    /// [`Config::with_max_transaction_size`](crate::Config::with_max_transaction_size) limits.
+    pub fn size(&self) -> usize {
+        self.buffer().size()
+    }
+
+    /// How many keys it has written, deleted or locked so far.
+    pub fn len(&self) -> usize {
+        self.buffer().len()
+    }
+
+    /// Whether it has written, deleted and locked nothing so far.
+    pub fn is_empty(&self) -> bool {
+        self.buffer().is_empty()
+    }
+
+    /// Marks the present state of the transaction's writes, to come back to it. Savepoints nest; one
+    /// costs next to nothing.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { start: self.start_timestamp(), inner: self.buffer().savepoint() }
+    }
+
+    /// Forgets the newest savepoint. What was written since stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is not the newest one
+    /// that is open, or belongs to another transaction. Nothing has changed then.
+    pub fn release(&self, savepoint: Savepoint) -> Result<()> {
+        let inner = self.own(savepoint)?;
+        Ok(self.buffer().release(inner)?)
+    }
+
+    /// Undoes what was written since the savepoint. It stays open, and can be gone back to again; newer
+    /// ones are gone. Keys that were locked since stay locked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if it is not open: it was
+    /// released, or is newer than one that was gone back to, or belongs to another transaction. Nothing
+    /// has changed then.
+    pub fn roll_back_to(&self, savepoint: Savepoint) -> Result<()> {
+        let inner = self.own(savepoint)?;
+        Ok(self.buffer().roll_back_to(inner)?)
+    }
+
+    fn own(&self, savepoint: Savepoint) -> Result<anatase_core::txn::Savepoint> {
+        if savepoint.start == self.start_timestamp() {
+            Ok(savepoint.inner)
+        } else {
+            Err(Error::invalid("the savepoint belongs to another transaction"))
+        }
+    }
+
     /// Sets the value of `key`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty value, which
-    /// TiKV's transactions do not have; [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for a key
-    /// of more than 65 535 bytes.
+    /// TiKV's transactions do not have. Beyond a limit
+    /// [`ErrorKind::KeyTooLarge`](crate::ErrorKind::KeyTooLarge) (65 535 bytes),
+    /// [`ErrorKind::EntryTooLarge`](crate::ErrorKind::EntryTooLarge) or
+    /// [`ErrorKind::TxnTooLarge`](crate::ErrorKind::TxnTooLarge); the transaction is as it was then.
     pub async fn put(&self, key: impl Into<Key>, value: impl IntoValue) -> Result<()> {
         Ok(self.buffer().put(key.into().into_bytes(), value.into_value())?)
     }
@@ -148,7 +227,7 @@ impl Transaction {
     /// Removes `key`; it is no error if it is not there.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for a key of more than 65 535 bytes.
+    /// Beyond a limit, as [`Transaction::put`].
     pub async fn delete(&self, key: impl Into<Key>) -> Result<()> {
         Ok(self.buffer().delete(key.into().into_bytes())?)
     }
@@ -157,8 +236,7 @@ impl Transaction {
     /// them itself.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) for a key of more than 65 535 bytes; the
-    /// keys before it are locked.
+    /// Beyond a limit, as [`Transaction::put`]; the keys before it are locked.
     pub async fn lock_keys<K: Into<Key>>(&self, keys: impl IntoIterator<Item = K>) -> Result<()> {
         let mut buffer = self.buffer();
         for key in keys {
@@ -186,7 +264,10 @@ impl Transaction {
         let mutations = self.buffer().mutations();
         let plan = (!mutations.is_empty()).then(|| {
             let start_ts = self.start_timestamp();
-            Box::new(CommitPlan { start_ts, mutations, open_for: now.since(self.begun) })
+            Box::new(CommitPlan {
+                open_for: now.since(self.begun),
+                ..CommitPlan::new(start_ts, mutations)
+            })
         });
         Commit::new(self.handle, plan, self.timeout)
     }

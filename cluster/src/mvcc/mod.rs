@@ -10,16 +10,20 @@
 //! | file | action | rules |
 //! |---|---|---|
 //! | [`read`] | get, scan | transactions.md §20.4, last rule |
-//! | [`prewrite`] | prewrite of optimistic transactions | §20.3, §8.5 |
+//! | [`prewrite`] | prewrite of optimistic transactions, for each way to commit | §20.3, §8.5 |
 //! | [`commit`] | commit | §20.4 |
 //! | [`rollback`] | roll back, clean up, what a rollback leaves behind | §20.4 |
 //! | [`status`] | check a transaction's status, heartbeat | §20.1, §20.4 |
+//! | [`secondary`] | check the secondary locks of an async commit | §20.2 |
 //! | [`resolve`] | resolve locks | §16 |
 //! | [`inspect`] | garbage collection; what tests look at | |
 //!
-//! Not modelled: pessimistic locks, shared locks, async commit and one-phase commit (a request
-//! for either is taken as plain two-phase, which is a server's right), pipelined flushes,
-//! flashback.
+//! Between the moment at which a store decides on a commit timestamp and the moment at which the
+//! lock or the record is there to be read, TiKV keeps the key locked in memory, so that no read
+//! slips in between. Here an action is applied in one piece: there is no such moment, and no such
+//! lock. What a client can tell of them is nothing but that such reads wait.
+//!
+//! Not modelled: pessimistic locks, shared locks, pipelined flushes, flashback.
 
 pub(crate) mod commit;
 mod error;
@@ -28,6 +32,7 @@ pub(crate) mod prewrite;
 pub(crate) mod read;
 pub(crate) mod resolve;
 pub(crate) mod rollback;
+pub(crate) mod secondary;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
@@ -77,6 +82,13 @@ pub(crate) struct Lock {
     pub(crate) value: Bytes,
     pub(crate) txn_size: u64,
     pub(crate) min_commit_ts: u64,
+    /// Its transaction is committed as soon as all of its locks are there.
+    pub(crate) use_async_commit: bool,
+    /// On the primary of an async commit: the user keys of all other locks.
+    pub(crate) secondaries: Vec<Bytes>,
+    /// Start timestamps of transactions that were rolled back, protected, on this key while this
+    /// lock was on it. If it is committed at one of them, the record must tell of that rollback.
+    pub(crate) rollback_ts: Vec<u64>,
 }
 
 impl Lock {
@@ -93,7 +105,9 @@ impl Lock {
                 LockKind::Delete => Op::Del,
                 LockKind::Lock => Op::Lock,
             } as i32,
+            use_async_commit: self.use_async_commit,
             min_commit_ts: self.min_commit_ts,
+            secondaries: self.secondaries.clone(),
             ..LockInfo::default()
         }
     }
@@ -226,6 +240,17 @@ impl Mvcc {
         for key in doomed {
             self.entries.remove(&key);
         }
+    }
+
+    /// Lets the locks of a transaction have no time to live; says how many there are.
+    pub(crate) fn expire(&mut self, start_ts: u64) -> usize {
+        let mut count = 0;
+        let locks = self.entries.values_mut().filter_map(|entry| entry.lock.as_mut());
+        for lock in locks.filter(|lock| lock.start_ts == start_ts) {
+            lock.ttl = 0;
+            count += 1;
+        }
+        count
     }
 
     pub(crate) fn apply(&mut self, changes: Vec<Change>) {

@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     /// Whether the commit timestamp is asked for; a lock that is read through has none, so then
     /// it blocks.
     pub(crate) need_commit_ts: bool,
+    /// Whether another peer than the leader serves it.
+    pub(crate) replica_read: bool,
 }
 
 impl<'a> View<'a> {
@@ -30,6 +32,7 @@ impl<'a> View<'a> {
             resolved: &context.resolved_locks,
             committed: &context.committed_locks,
             need_commit_ts: false,
+            replica_read: context.replica_read,
         }
     }
 
@@ -57,9 +60,13 @@ impl<'a> View<'a> {
             return Ok(());
         }
         // The latest committed value of a primary is what it is without its lock: until the lock
-        // is gone nothing is committed. (Async commit and one-phase commit would be exceptions,
-        // and on replicas the locks that a leader has in memory only.)
-        if self.ts == u64::MAX && *key == lock.primary {
+        // is gone nothing is committed. Not so under async commit; and on a replica the lock may be
+        // one that the leader has in memory only, of which it is not known how it commits.
+        if self.ts == u64::MAX
+            && *key == lock.primary
+            && !lock.use_async_commit
+            && !self.replica_read
+        {
             return Ok(());
         }
         Err(KeyError::Locked(Box::new(lock.to_info(key))))

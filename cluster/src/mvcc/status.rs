@@ -12,6 +12,9 @@ pub(crate) struct StatusCheck {
     /// By which the lock's end is judged; `u64::MAX` says it has ended.
     pub(crate) current_ts: u64,
     pub(crate) rollback_if_not_exist: bool,
+    /// Some lock of the transaction is no async commit's: it fell back, and its primary is judged
+    /// as any other.
+    pub(crate) force_sync_commit: bool,
     /// The asker met a pessimistic lock.
     pub(crate) resolving_pessimistic_lock: bool,
     pub(crate) verify_is_primary: bool,
@@ -56,6 +59,11 @@ impl Mvcc {
     ) -> Result<(Status, Vec<Change>), KeyError> {
         if check.verify_is_primary && primary.user != lock.primary {
             return Err(KeyError::PrimaryMismatch(Box::new(lock.to_info(&primary.user))));
+        }
+        // The transaction may be committed already: that is for its secondaries to say. So it is
+        // neither rolled back nor pushed.
+        if lock.use_async_commit && !check.force_sync_commit {
+            return Ok((Status::Alive { lock: lock.clone(), pushed: false }, Vec::new()));
         }
         if expired(lock.start_ts, lock.ttl, check.current_ts) {
             return Ok((Status::Expired, self.rollback_lock(primary, lock, true)?));

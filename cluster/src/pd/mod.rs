@@ -228,7 +228,8 @@ impl Cluster {
         let mut refuse = None;
         let mut lost = None;
         match self.faults.strike(&call) {
-            None | Some(Fault::Region(_)) => {}
+            None | Some(Fault::Region(_) | Fault::FallBack(_)) => {}
+            Some(Fault::Before(event)) => self.happen(event),
             Some(Fault::Delay(delay)) => answer.delay = delay,
             Some(Fault::Status(status)) => return Answer::now(Err(status.into())),
             Some(Fault::DropRequest(loss)) => return Answer::now(Err(Failure::Lost(loss))),

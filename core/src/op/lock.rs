@@ -47,7 +47,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Piece, Progress};
 use crate::fingerprint::fingerprint64;
 use crate::heartbeat::MANAGED_TTL;
-use crate::lock_plan::{Found, LockPlan, LockReply, LockWait, LockedKey};
+use crate::lock_plan::{Found, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan};
 use crate::op::pessimistic_rollback::{Release, Released};
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Key, Reply};
@@ -140,7 +140,7 @@ impl LockKeys {
         let mut fanout = Fanout::new(job, backoff, config.max_batches, FIRST);
         if plan.primary == plan.keys[0].key {
             // §6: the primary's batch first (cases.md PES-21).
-            fanout = fanout.gate();
+            fanout = fanout.gate(0);
         }
         let locked = vec![None; plan.keys.len()];
         let state = Locking { fanout, locked, rounds: BTreeMap::new(), blocker: None };
@@ -300,7 +300,7 @@ impl LockKeys {
         state.fanout.abandon(cx);
         let Draining { taken, conflict_ts, report, .. } = state;
         let for_update_ts = conflict_ts.max(Some(plan.for_update_ts)).unwrap_or(plan.start_ts);
-        let release = Release::start(plan.start_ts, for_update_ts, taken, tag, cx);
+        let release = Release::start(plan.release(for_update_ts, taken), tag, cx);
         if release.is_done() {
             return Self::released(plan, Ok(()), report, tag, cx);
         }
@@ -386,7 +386,9 @@ impl Locking {
             // A lock that was forced in spite of a conflict is there, whatever was found.
             let left_alone =
                 plan.lock_only_if_exists && found == Found::Missing && conflict_ts.is_none();
-            self.locked[index] = Some(LockedKey { key, locked: !left_alone, found, conflict_ts });
+            let already = plan.keys[index].held;
+            let locked = already || !left_alone;
+            self.locked[index] = Some(LockedKey { key, locked, already, found, conflict_ts });
         }
         self.fanout.open();
         // cases.md LCK-13: from the moment the primary is locked, whatever becomes of the rest.
@@ -484,7 +486,7 @@ impl Locking {
         cx.pause(tag, pause, WakeReason::LockWait);
     }
 
-    /// The keys of everything that was ever sent.
+    /// The keys of everything that was ever sent, but for those that were held before.
     fn may_have_taken(&self, plan: &LockPlan) -> Vec<Key> {
         let unsent = self.fanout.unsent();
         let was_sent = |index: &usize| {
@@ -492,7 +494,8 @@ impl Locking {
             // What comes back from a lock that was in the way has been sent.
             waits.is_none_or(|piece| self.rounds.range(piece.clone()).next().is_some())
         };
-        (0..plan.keys.len()).filter(was_sent).map(|index| plan.keys[index].key.clone()).collect()
+        let sent = (0..plan.keys.len()).filter(was_sent).map(|index| &plan.keys[index]);
+        sent.filter(|key| !key.held).map(|key| key.key.clone()).collect()
     }
 }
 
@@ -504,6 +507,18 @@ impl LockPlan {
             check_existence: self.check_existence,
             force: self.force,
             for_update_ts: self.for_update_ts,
+        }
+    }
+
+    /// The release of what the call has taken.
+    fn release(&self, for_update_ts: Timestamp, keys: Vec<Key>) -> PessimisticRollbackPlan {
+        PessimisticRollbackPlan {
+            start_ts: self.start_ts,
+            for_update_ts,
+            keys,
+            // Stopped before, where the primary was this call's.
+            stop_heartbeat: false,
+            options: self.options.clone(),
         }
     }
 
@@ -577,6 +592,7 @@ impl Job for LockJob {
         let body = cx.encode(&message);
         CallSpec {
             is_retry: batch.piece.is_retry,
+            extra: plan.options.rollback_context(),
             ..CallSpec::write(Rpc::KvPessimisticLock, body, &cx.shared.config)
         }
     }

@@ -8,6 +8,12 @@ mod batch_scan;
 mod clock;
 pub(crate) mod commit;
 #[cfg(test)]
+mod commit_mode_stories;
+#[cfg(test)]
+mod commit_outcome_stories;
+#[cfg(test)]
+mod commit_pessimistic_stories;
+#[cfg(test)]
 mod commit_stories;
 #[cfg(test)]
 mod gc_stories;

@@ -8,6 +8,8 @@
 //! Locks that were taken as of a later `for_update_ts` stay, and no rollback record is left. What
 //! cannot be reached is released by whoever meets it, once its time to live is over.
 
+use std::sync::Arc;
+
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
@@ -38,25 +40,24 @@ pub(crate) enum Released {
 
 #[derive(Clone, Debug, Hash)]
 struct ReleaseJob {
-    start_ts: Timestamp,
-    for_update_ts: Timestamp,
-    keys: Vec<Key>,
+    plan: Arc<PessimisticRollbackPlan>,
     max_weight: usize,
 }
 
 impl Release {
-    /// Starts to release `keys`, with waits numbered from `first_tag` on.
+    /// Starts to release the keys, with waits numbered from `first_tag` on.
     pub(crate) fn start(
-        start_ts: Timestamp,
-        for_update_ts: Timestamp,
-        mut keys: Vec<Key>,
+        mut plan: PessimisticRollbackPlan,
         first_tag: Tag,
         cx: &mut Cx<'_>,
     ) -> Self {
-        keys.sort_unstable();
-        keys.dedup();
+        plan.keys.sort_unstable();
+        plan.keys.dedup();
+        if plan.stop_heartbeat {
+            cx.shared.stop_keep_alive(plan.start_ts);
+        }
         let config = &cx.shared.config;
-        let job = ReleaseJob { start_ts, for_update_ts, keys, max_weight: config.txn_batch_size };
+        let job = ReleaseJob { plan: Arc::new(plan), max_weight: config.txn_batch_size };
         let backoff = Backoff::new(budget::CLEANUP);
         let mut fanout = Fanout::new(job, backoff, config.max_batches, first_tag);
         fanout.advance(cx);
@@ -94,11 +95,11 @@ impl Release {
 
 impl Job for ReleaseJob {
     fn len(&self) -> usize {
-        self.keys.len()
+        self.plan.keys.len()
     }
 
     fn key(&self, index: usize) -> &Key {
-        &self.keys[index]
+        &self.plan.keys[index]
     }
 
     fn max_weight(&self) -> usize {
@@ -107,14 +108,15 @@ impl Job for ReleaseJob {
 
     fn request(&self, batch: &Batch, cx: &mut Cx<'_>) -> CallSpec {
         let message = kvrpcpb::PessimisticRollbackRequest {
-            start_version: self.start_ts.version(),
-            for_update_ts: self.for_update_ts.version(),
-            keys: self.keys[batch.piece.start..batch.piece.end].to_vec(),
+            start_version: self.plan.start_ts.version(),
+            for_update_ts: self.plan.for_update_ts.version(),
+            keys: self.plan.keys[batch.piece.start..batch.piece.end].to_vec(),
             ..Default::default()
         };
         let body = cx.encode(&message);
         CallSpec {
             is_retry: batch.piece.is_retry,
+            extra: self.plan.options.release_context(),
             ..CallSpec::write(Rpc::KvPessimisticRollback, body, &cx.shared.config)
         }
     }
@@ -126,15 +128,11 @@ pub(crate) struct PessimisticRollback(Release);
 
 impl PessimisticRollback {
     pub(crate) fn start(plan: PessimisticRollbackPlan, cx: &mut Cx<'_>) -> Step {
-        let PessimisticRollbackPlan { start_ts, for_update_ts, keys, stop_heartbeat } = plan;
-        if start_ts == Timestamp::MAX {
+        if plan.start_ts == Timestamp::MAX {
             let text = "the maximal timestamp starts no transaction";
             return Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)));
         }
-        if stop_heartbeat {
-            cx.shared.stop_keep_alive(start_ts);
-        }
-        let release = Release::start(start_ts, for_update_ts, keys, 0, cx);
+        let release = Release::start(plan, 0, cx);
         if release.is_done() {
             return Step::Done(Ok(Reply::Done));
         }

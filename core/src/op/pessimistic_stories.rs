@@ -177,6 +177,27 @@ fn d9_a_partial_failure_releases_exactly_what_the_call_took() {
     );
 }
 
+/// Nor is released what was held before and only asked about again (the key `b`).
+#[test]
+fn d9_what_was_held_before_stays() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ lock @1000.0 @1000.5 primary p existence a =b m
+        > 1 store 1 KvPessimisticLock a b primary p of @1000.0 at @1000.5 ttl 20000 wait 60000 existence | region 1
+        > 2 store 1 KvPessimisticLock m primary p of @1000.0 at @1000.5 ttl 20000 wait 60000 existence | region 2
+        $ 1 found 1 -
+        $ 2 conflict m @990.0 @1001.0
+        > 3 store 1 KvPessimisticRollback a of @1000.0 until @1000.5 | region 1
+        > 4 store 1 KvPessimisticRollback m of @1000.0 until @1000.5 | region 2
+        = WriteConflict: write conflict: the transaction that started at 259522560 was first
+        $ 3 ok
+        $ 4 ok
+        ",
+    );
+}
+
 /// As before, with the other batch still waiting in its store: the error is told at once, the release
 /// waits for that answer, or it would come before the lock.
 #[test]
@@ -637,7 +658,7 @@ fn pes_09_a_forced_lock_that_failed() {
         $ 3 alive 60000
         $ wait
         ~ 20ms: LockWait
-        > 4 store 1 KvPessimisticLock a primary a of @1000.0 at @1000.5 ttl 20020 wait 980 force | region 1
+        > 4 store 1 KvPessimisticLock a primary a of @1000.0 at @1000.5 ttl 20020 wait 980 force | region 1 retry
         $ pass 1000
         $ 4 locked a primary p of @900.0 ttl 60000
         > 5 store 1 KvCheckTxnStatus p of @900.0 for @0 now @2020.2 | region 2
@@ -651,7 +672,8 @@ fn pes_09_a_forced_lock_that_failed() {
     );
 }
 
-/// §13.5, cases.md PES-12: a conflict on a deleted key, where only what exists is to be locked.
+/// §13.5, cases.md PES-12: a conflict on a deleted key, where only what exists is to be locked. A store
+/// that says that it has locked it all the same is believed, so that the lock is released some day.
 #[test]
 fn pes_12_a_forced_lock_of_what_exists_only_is_refused_by_a_newer_deletion() {
     story(
@@ -666,6 +688,10 @@ fn pes_12_a_forced_lock_of_what_exists_only_is_refused_by_a_newer_deletion() {
         > 2 store 1 KvPessimisticLock a primary p of @1000.0 at @1002.0 ttl 20000 wait 60000 values if exists force | region 1
         $ 2 found -
         = op 2: locked a- (not locked)
+        $ lock @1000.0 @1002.5 primary p force values only b
+        > 3 store 1 KvPessimisticLock b primary p of @1000.0 at @1002.5 ttl 20000 wait 60000 values if exists force | region 1
+        $ 3 conflicting @1003.0 -
+        = op 3: locked b- conflict @1003.0
         ",
     );
 }

@@ -88,6 +88,22 @@ fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
                 .into(),
             );
         }
+        // assertion KEY [exist]
+        "assertion" => {
+            let assertion = match words.get(1) {
+                Some(_) => kvrpcpb::Assertion::Exist,
+                None => kvrpcpb::Assertion::NotExist,
+            };
+            error.assertion_failed = Some(
+                kvrpcpb::AssertionFailed {
+                    key: bytes(words[0]),
+                    assertion: assertion.into(),
+                    existing_commit_ts: 9,
+                    ..Default::default()
+                }
+                .into(),
+            );
+        }
         "exists" => {
             error.already_exist = Some(kvrpcpb::AlreadyExist { key: bytes(words[0]) }.into());
         }
@@ -270,10 +286,20 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
             error: boxed,
             ..Default::default()
         }),
-        Rpc::KvPrewrite => Response::Prewrite(kvrpcpb::PrewriteResponse {
-            errors: key_error.into_iter().collect(),
-            ..Default::default()
-        }),
+        // ok [min @TS] [one @TS]
+        Rpc::KvPrewrite => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let after = |name: &str| {
+                let at = words.iter().position(|word| *word == name && key_error.is_none())?;
+                words.get(at + 1).map(|word| version(word))
+            };
+            Response::Prewrite(kvrpcpb::PrewriteResponse {
+                min_commit_ts: after("min").unwrap_or(0),
+                one_pc_commit_ts: after("one").unwrap_or(0),
+                errors: key_error.into_iter().collect(),
+                ..Default::default()
+            })
+        }
         Rpc::KvCommit => {
             Response::Commit(kvrpcpb::CommitResponse { error: boxed, ..Default::default() })
         }

@@ -1,14 +1,15 @@
 //! How a story writes down requests, replies and errors.
 
 use anatase_proto::keyspacepb::LoadKeyspaceRequest;
+use anatase_proto::kvrpcpb::prewrite_request::PessimisticAction;
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
 
 use crate::wire::{Head, Request};
 use crate::{
-    Call, CommitOutcome, Destination, Error, Found, LockReply, LockedKey, RegionFacts, Reply,
-    StoreFacts, Timestamp,
+    Call, CommitOutcome, CommittedBy, Destination, Error, Found, LockReply, LockedKey, RegionFacts,
+    Reply, StoreFacts, Timestamp,
 };
 
 pub(super) fn text(bytes: &Bytes) -> String {
@@ -77,6 +78,7 @@ pub(super) fn call(call: &Call) -> String {
                 if !extra.committed_locks.is_empty() {
                     place += &format!(" through {}", list(&extra.committed_locks));
                 }
+                place += &chosen(&request.head);
             }
             return format!("store {store}{at} {}{place}", body(request));
         }
@@ -89,6 +91,39 @@ pub(super) fn call(call: &Call) -> String {
         },
     };
     format!("{place} {}", body(request))
+}
+
+/// What was chosen for the transaction, as it goes over the wire.
+fn chosen(head: &Head) -> String {
+    let Head::Store(context) = head else { return String::new() };
+    let context = context.to_proto();
+    let mut words = String::new();
+    match context.priority() {
+        kvrpcpb::CommandPri::Low => words += " low",
+        kvrpcpb::CommandPri::Normal => {}
+        kvrpcpb::CommandPri::High => words += " high",
+    }
+    if context.sync_log {
+        words += " sync";
+    }
+    if !context.resource_group_tag.is_empty() {
+        words += &format!(" tag {}", text(&context.resource_group_tag));
+    }
+    if let Some(control) = &context.resource_control_context {
+        words += &format!(" group {}", control.resource_group_name);
+    }
+    if !context.request_source.is_empty() {
+        words += &format!(" source {}", context.request_source);
+    }
+    if context.txn_source > 0 {
+        words += &format!(" origin {}", context.txn_source);
+    }
+    match context.disk_full_opt() {
+        kvrpcpb::DiskFullOpt::NotAllowedOnFull => {}
+        kvrpcpb::DiskFullOpt::AllowedOnAlmostFull => words += " almost_full",
+        kvrpcpb::DiskFullOpt::AllowedOnAlreadyFull => words += " already_full",
+    }
+    words
 }
 
 fn body(request: &Request) -> String {
@@ -177,7 +212,8 @@ fn body(request: &Request) -> String {
                 kvrpcpb::CommitRole::Primary => " primary",
                 kvrpcpb::CommitRole::Secondary | kvrpcpb::CommitRole::Unknown => "",
             };
-            format!("{}{role} at {}", texts(&commit.keys), ts(commit.commit_version))
+            let by = if commit.use_async_commit { " async" } else { "" };
+            format!("{}{role} at {}{by}", texts(&commit.keys), ts(commit.commit_version))
         }
         Rpc::KvBatchRollback => texts(&m::<kvrpcpb::BatchRollbackRequest>(request).keys),
         Rpc::KvPessimisticLock => pessimistic_lock(&m(request)),
@@ -262,27 +298,80 @@ fn ranges(list: &[kvrpcpb::KeyRange]) -> String {
 }
 
 fn prewrite(prewrite: &kvrpcpb::PrewriteRequest) -> String {
-    let one = |mutation: &kvrpcpb::Mutation| {
+    let action = |index: usize| {
+        let action = prewrite.pessimistic_actions.get(index).copied().unwrap_or(-1);
+        PessimisticAction::try_from(action).expect("one for each mutation")
+    };
+    let one = |(index, mutation): (usize, &kvrpcpb::Mutation)| {
         let key = text(&mutation.key);
+        let held = match action(index) {
+            PessimisticAction::SkipPessimisticCheck => String::new(),
+            PessimisticAction::DoPessimisticCheck => "^".into(),
+            PessimisticAction::DoConstraintCheck => "?".into(),
+        };
+        let mut constraints = prewrite.for_update_ts_constraints.iter();
+        let held = match constraints.find(|constraint| constraint.index as usize == index) {
+            Some(constraint) => format!("{held}{}:", ts(constraint.expected_for_update_ts)),
+            None => held,
+        };
+        let belief = match mutation.assertion() {
+            kvrpcpb::Assertion::None => "",
+            kvrpcpb::Assertion::Exist => "~exist",
+            kvrpcpb::Assertion::NotExist => "~absent",
+        };
         let star = if mutation.key == prewrite.primary_lock { "*" } else { "" };
-        match mutation.op() {
+        let what = match mutation.op() {
             kvrpcpb::Op::Put => format!("{key}{star}={}", text(&mutation.value)),
             kvrpcpb::Op::Insert => format!("{key}{star}!={}", text(&mutation.value)),
             kvrpcpb::Op::Del => format!("-{key}{star}"),
             kvrpcpb::Op::Lock => format!("lock {key}{star}"),
             kvrpcpb::Op::CheckNotExists => format!("absent {key}{star}"),
             other => format!("{other:?} {key}{star}"),
-        }
+        };
+        format!("{held}{what}{belief}")
     };
     assert_eq!(prewrite.pessimistic_actions.len(), prewrite.mutations.len());
     assert!(prewrite.min_commit_ts > prewrite.start_version, "readers can push it");
-    assert!(prewrite.secondaries.is_empty(), "peers.md D5: plain 2PC ships no secondaries");
+    let async_primary = prewrite.use_async_commit
+        && prewrite.mutations.iter().any(|mutation| mutation.key == prewrite.primary_lock);
+    assert!(
+        prewrite.secondaries.is_empty() || async_primary,
+        "peers.md D5: only the primary of an async commit ships secondaries"
+    );
     let size = match prewrite.txn_size {
         u64::MAX => "many".into(),
         size => size.to_string(),
     };
-    let mutations = prewrite.mutations.iter().map(one).collect::<Vec<_>>().join(" ");
-    format!("{mutations} {} size {size}", ts(prewrite.start_version))
+    let mutations: Vec<_> = prewrite.mutations.iter().enumerate().map(one).collect();
+    let mut line = format!("{} {} size {size}", mutations.join(" "), ts(prewrite.start_version));
+    // Only what is out of the ordinary.
+    if prewrite.lock_ttl != 3_000 {
+        line += &format!(" ttl {}", prewrite.lock_ttl);
+    }
+    if prewrite.for_update_ts > 0 {
+        line += &format!(" as of {}", ts(prewrite.for_update_ts));
+    }
+    if prewrite.min_commit_ts != prewrite.start_version + 1 {
+        line += &format!(" min {}", ts(prewrite.min_commit_ts));
+    }
+    if prewrite.max_commit_ts > 0 {
+        line += &format!(" max {}", ts(prewrite.max_commit_ts));
+    }
+    match prewrite.assertion_level() {
+        kvrpcpb::AssertionLevel::Off => {}
+        kvrpcpb::AssertionLevel::Fast => line += " fast",
+        kvrpcpb::AssertionLevel::Strict => line += " strict",
+    }
+    if prewrite.try_one_pc {
+        line += " 1pc";
+    }
+    if prewrite.use_async_commit {
+        line += " async";
+    }
+    if !prewrite.secondaries.is_empty() {
+        line += &format!(" with {}", texts(&prewrite.secondaries));
+    }
+    line
 }
 
 pub(super) fn region(facts: &RegionFacts<'_>) -> String {
@@ -426,7 +515,16 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
-        Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
+        Reply::Commit(CommitOutcome::Committed { at, by, fallbacks }) => {
+            let by = match by {
+                CommittedBy::TwoPhase => "",
+                CommittedBy::Async => " async",
+                CommittedBy::OnePhase => " in one phase",
+            };
+            let from_async = if fallbacks.from_async { ", not async" } else { "" };
+            let from_one = if fallbacks.from_one_phase { ", not in one phase" } else { "" };
+            format!("committed {}{by}{from_async}{from_one}", ts(at.version()))
+        }
         Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
         Reply::Locked(reply) => locked(reply),
         Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),

@@ -17,6 +17,7 @@
 //! the next wake-up. Other inputs are listed in `script.rs`.
 
 mod answers;
+mod commits;
 mod describe;
 mod pd;
 mod script;
@@ -83,6 +84,8 @@ pub(crate) struct Story {
     pub(crate) now: Instant,
     /// When an operation that is submitted has to be over.
     pub(crate) patience: Duration,
+    /// What was chosen for commits.
+    txn: Vec<String>,
     pub(crate) regions: Vec<RegionSpec>,
     codec: KeyCodec,
     /// The physical part of PD's next timestamp; the start of a story is at 1 s.
@@ -181,6 +184,7 @@ impl Story {
             core: Core::new(config, 7, now),
             now,
             patience: Duration::from_secs(60),
+            txn: Vec::new(),
             regions: parse_regions(regions),
             codec: KeyCodec::new(mode),
             physical_ms: 1_000,

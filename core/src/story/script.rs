@@ -10,8 +10,8 @@
 //! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
-//! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
-//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
+//! | `commit @TS K=V -K !K=V lock:K absent:K …`, `txn WORD…` | a commit, and how: see `commits.rs` |
+//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value, `=K` is held already; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
 //! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
 //! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
@@ -34,16 +34,17 @@
 //! | `stores`, `health STORE SCORE` | what is known of each store; a store's own word |
 //! | `move STORE ADDRESS`, `remove STORE` | where PD says that a store is; that it has left |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{self, bytes, version};
 use super::{Story, failure};
 use crate::wire::Response;
 use crate::{
-    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Mutation,
-    MutationOp, Notice, Operation, PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor,
-    RawOperation, RawSwap, ReadOperation, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
-    StoreId, Timestamp, TxnStatusPlan, Value,
+    ColumnFamily, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Notice, Operation,
+    PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec, StoreId, Timestamp,
+    TxnStatusPlan, Value,
 };
 
 impl Story {
@@ -86,6 +87,11 @@ impl Story {
             "pd_lags" => self.lagging = Some(self.regions.clone()),
             "pd_lies" => self.pd_lies = true,
             "pd_catches_up" => self.lagging = None,
+            "txn" => self.txn = words.iter().map(|word| (*word).to_owned()).collect(),
+            "commit" => {
+                let plan = super::commits::plan(&self.txn, &words);
+                self.submit(Operation::Commit(Box::new(plan)), self.patience);
+            }
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
                     self.submit(operation(words[1], &words[2..]), self.patience);
@@ -191,6 +197,7 @@ impl Story {
             "scan_locks" => self.config.scan_lock_limit = value(),
             "permits" => self.config.max_background_resolves = value() as usize,
             "limit" => self.config.max_store_requests = Some(value() as usize),
+            "txn_batch" => self.config.txn_batch_size = value() as usize,
             "breaker" => self.config.pd_breaker.error_percent = value(),
             other => panic!("no such setting: {other}"),
         }
@@ -239,7 +246,7 @@ fn pair(word: &str) -> KvPair {
     KvPair { key: bytes(key), value: bytes(value) }
 }
 
-fn timestamp(word: &str) -> Timestamp {
+pub(super) fn timestamp(word: &str) -> Timestamp {
     Timestamp::from_version(version(word)).expect("a timestamp")
 }
 
@@ -266,27 +273,6 @@ fn scan(words: &[&str], reverse: bool) -> ScanSpec {
     ScanSpec { range, limit: words[1].parse().expect("a limit"), reverse, key_only: false }
 }
 
-fn mutation(word: &str) -> Mutation {
-    let (key, op) = if let Some(key) = word.strip_prefix('-') {
-        (key, MutationOp::Delete)
-    } else if let Some(key) = word.strip_prefix("lock:") {
-        (key, MutationOp::Lock)
-    } else if let Some(key) = word.strip_prefix("absent:") {
-        (key, MutationOp::CheckNotExists)
-    } else if let Some(rest) = word.strip_prefix('!') {
-        let (key, value) = rest.split_once('=').expect("key=value");
-        (key, MutationOp::Insert(bytes(value)))
-    } else {
-        let (key, value) = word.split_once('=').expect("key=value");
-        let value = match value.strip_prefix('#') {
-            Some(len) => vec![b'x'; len.parse().expect("a length")].into(),
-            None => bytes(value),
-        };
-        (key, MutationOp::Put(value))
-    };
-    Mutation { key: bytes(key), op }
-}
-
 fn lock_plan(words: &[&str]) -> LockPlan {
     let mut plan = LockPlan {
         start_ts: timestamp(words[0]),
@@ -301,6 +287,7 @@ fn lock_plan(words: &[&str]) -> LockPlan {
         force: false,
         is_first_lock: false,
         open_for: Duration::ZERO,
+        options: Arc::default(),
     };
     let ms = |word: &str| Duration::from_millis(number(word));
     for word in &words[4..] {
@@ -316,8 +303,9 @@ fn lock_plan(words: &[&str]) -> LockPlan {
                 (Some(wait), _) => plan.wait = LockWait::For(ms(wait)),
                 (_, Some(open)) => plan.open_for = ms(open),
                 (None, None) => plan.keys.push(LockKey {
-                    key: bytes(word.trim_start_matches('!')),
+                    key: bytes(word.trim_start_matches(['!', '='])),
                     presume_not_exists: word.starts_with('!'),
+                    held: word.starts_with('='),
                 }),
             },
         }
@@ -380,11 +368,6 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan {
-            start_ts: timestamp(words[0]),
-            mutations: words[1..].iter().map(|word| mutation(word)).collect(),
-            open_for: Duration::ZERO,
-        })),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
@@ -396,6 +379,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
                 for_update_ts: timestamp(words[1]),
                 keys: keys(&words[2 + usize::from(stop_heartbeat)..]),
                 stop_heartbeat,
+                options: Arc::default(),
             }))
         }
         "scan_locks" => Operation::ScanLocks(Box::new(ScanLocksPlan {

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anatase_proto::{deadlock, kvrpcpb};
 
-use crate::error::{ConflictReason, Deadlock, Error, ErrorKind, WaitForEntry, WriteConflict};
-use crate::operation::Key;
+use crate::error::{
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, WaitForEntry, WriteConflict,
+};
+use crate::operation::{Assertion, Key};
 use crate::timestamp::Timestamp;
 
 /// Why a key could not be read, locked, committed or rolled back.
@@ -33,7 +35,7 @@ pub(crate) enum KeyError {
     /// The server thinks that the transaction may succeed when it is run again.
     Retryable(String),
     /// An assertion about the key's existence does not hold.
-    AssertionFailed { existing_commit_ts: u64 },
+    AssertionFailed(Box<AssertionFailure>),
     /// The server gives the transaction up.
     Abort(String),
     /// The commit timestamp is beyond what the prewrite allowed.
@@ -235,7 +237,7 @@ impl KeyError {
             });
         }
         if let Some(assertion) = assertion_failed {
-            return Ok(Self::AssertionFailed { existing_commit_ts: assertion.existing_commit_ts });
+            return Ok(Self::AssertionFailed(Box::new(assertion_failure(*assertion))));
         }
         if !abort.is_empty() {
             return Ok(Self::Abort(abort));
@@ -292,10 +294,7 @@ impl KeyError {
                 if text.is_empty() { "the transaction's lock is gone".into() } else { text },
             ),
             Self::Retryable(text) => Error::new(ErrorKind::TxnRetryable, text),
-            Self::AssertionFailed { existing_commit_ts } => Error::new(
-                ErrorKind::Refused,
-                format!("an assertion failed against the version at {existing_commit_ts}"),
-            ),
+            Self::AssertionFailed(failure) => failure.into_error(),
             Self::Abort(text) => Error::new(ErrorKind::Refused, text),
             Self::CommitTsTooLarge { commit_ts } => {
                 Error::new(ErrorKind::Refused, format!("commit timestamp {commit_ts} is too large"))
@@ -338,6 +337,22 @@ fn conflict_error(conflict: Box<WriteConflict>) -> Error {
         conflict.conflict_ts
     );
     Error::new(ErrorKind::WriteConflict(conflict), text)
+}
+
+fn assertion_failure(failure: kvrpcpb::AssertionFailed) -> AssertionFailure {
+    let assertion = match kvrpcpb::Assertion::try_from(failure.assertion) {
+        Ok(kvrpcpb::Assertion::Exist) => Assertion::Exist,
+        Ok(kvrpcpb::Assertion::NotExist) => Assertion::NotExist,
+        // One that is not known yet has failed all the same.
+        Ok(kvrpcpb::Assertion::None) | Err(_) => Assertion::None,
+    };
+    AssertionFailure {
+        start_ts: failure.start_ts,
+        key: failure.key,
+        assertion,
+        existing_start_ts: failure.existing_start_ts,
+        existing_commit_ts: failure.existing_commit_ts,
+    }
 }
 
 fn write_conflict(conflict: kvrpcpb::WriteConflict) -> Result<WriteConflict, &'static str> {
@@ -428,6 +443,13 @@ mod tests {
             primary: "p".into(),
             reason: ConflictReason::Optimistic,
         };
+        let believed_absent = AssertionFailure {
+            start_ts: 1,
+            key: "k".into(),
+            assertion: Assertion::NotExist,
+            existing_start_ts: 2,
+            existing_commit_ts: 3,
+        };
         let rows = [
             (
                 kvrpcpb::KeyError { locked: Some(Box::new(info(5, kvrpcpb::Op::Put))), ..empty() },
@@ -492,9 +514,18 @@ mod tests {
                 ErrorKind::Refused,
             ),
             (
-                kvrpcpb::KeyError { assertion_failed: Some(Box::default()), ..empty() },
-                KeyError::AssertionFailed { existing_commit_ts: 0 },
-                ErrorKind::Refused,
+                kvrpcpb::KeyError {
+                    assertion_failed: Some(Box::new(kvrpcpb::AssertionFailed {
+                        start_ts: 1,
+                        key: "k".into(),
+                        assertion: kvrpcpb::Assertion::NotExist.into(),
+                        existing_start_ts: 2,
+                        existing_commit_ts: 3,
+                    })),
+                    ..empty()
+                },
+                KeyError::AssertionFailed(Box::new(believed_absent.clone())),
+                ErrorKind::AssertionFailed(Box::new(believed_absent)),
             ),
             (
                 kvrpcpb::KeyError {
@@ -567,7 +598,7 @@ mod tests {
             row!(KeyError::Deadlock(_), deadlock),
             row!(KeyError::Conflict(_), conflict),
             row!(KeyError::Retryable(_), retryable),
-            row!(KeyError::AssertionFailed { .. }, assertion_failed),
+            row!(KeyError::AssertionFailed(_), assertion_failed),
             row!(KeyError::Abort(_), abort),
             row!(KeyError::CommitTsTooLarge { .. }, commit_ts_too_large),
             row!(KeyError::TxnNotFound { .. }, txn_not_found),

@@ -64,6 +64,9 @@ pub(crate) enum PrewriteReply {
     Locked(Vec<Lock>),
     /// The transaction cannot go on; nothing of the request was written.
     Refused(Error),
+    /// The store gives up for a reason that it has no other word for, which may be a failure of the
+    /// write itself: no certainty that nothing was written.
+    GivenUp(Error),
 }
 
 /// Answers `KvCommit`.
@@ -241,10 +244,22 @@ pub(crate) fn prewrite(response: Response) -> Result<PrewriteReply, Error> {
     for error in message.errors {
         match KeyError::from_proto(error) {
             KeyError::Locked(more) => locks.extend(more),
+            KeyError::Unexpected(what) => return Err(impossible(what)),
+            KeyError::Abort(text) if !is_about_the_transaction(&text) => {
+                return Ok(PrewriteReply::GivenUp(Error::new(ErrorKind::Refused, text)));
+            }
             other => return Ok(PrewriteReply::Refused(other.into_error())),
         }
     }
     Ok(PrewriteReply::Locked(locks))
+}
+
+/// What a store finds when it looks at the keys, before it writes anything, is told apart from failures
+/// of the write only by its words: the name of the layer, and of its errors (§8.3, §20.3).
+fn is_about_the_transaction(text: &str) -> bool {
+    ["Mvcc(", "PessimisticLockNotFound", "PessimisticLockRolledBack", "Committed {"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// transactions.md §9. A key error is an answer, and so ends all doubt about earlier attempts; an
@@ -426,10 +441,18 @@ mod tests {
         };
         assert_eq!(starts(&locks), [7, 8]);
         // Waiting for a lock is in vain if the transaction has lost already.
-        let PrewriteReply::Refused(error) = reply(vec![locked(7), abort()], 0) else {
-            panic!("not refused");
+        let PrewriteReply::GivenUp(error) = reply(vec![locked(7), abort()], 0) else {
+            panic!("not given up");
         };
         assert_eq!(error.kind(), &ErrorKind::Refused);
+        for found in [
+            "Error(Txn(Error(Mvcc(Error(PessimisticLockNotFound { start_ts: 1 })))))",
+            "PessimisticLockRolledBack { start_ts: 1 }",
+            "Committed { commit_ts: 2 }: txn already committed",
+        ] {
+            let abort = kvrpcpb::KeyError { abort: found.into(), ..Default::default() };
+            assert!(matches!(reply(vec![abort], 0), PrewriteReply::Refused(_)), "{found}");
+        }
     }
 
     /// transactions.md §9.

@@ -189,9 +189,9 @@ impl Store {
 fn commit(start_ts: Timestamp, pairs: &[(&'static str, &'static str)]) -> Operation {
     let mutations = pairs
         .iter()
-        .map(|(key, value)| Mutation { key: (*key).into(), op: MutationOp::Put((*value).into()) })
+        .map(|(key, value)| Mutation::new(*key, MutationOp::Put((*value).into())))
         .collect();
-    Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for: Duration::ZERO }))
+    Operation::Commit(Box::new(CommitPlan::new(start_ts, mutations)))
 }
 
 #[test]
@@ -203,7 +203,9 @@ fn a_commit_over_two_regions_is_read_back() {
     driver.store.log();
 
     let outcome = driver.run(commit(start, &[("a", "1"), ("b", "2"), ("z", "3")]));
-    let Ok(Reply::Commit(CommitOutcome::Committed { at })) = outcome else { panic!("{outcome:?}") };
+    let Ok(Reply::Commit(CommitOutcome::Committed { at, .. })) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert!(at > start);
     assert!(!driver.core.is_idle(), "the other region is settled after the outcome is told");
     driver.finish();

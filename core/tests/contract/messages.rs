@@ -148,8 +148,25 @@ impl World {
                 self.foreign -= 1;
                 self.locked(call)
             }
+            Rpc::KvPrewrite => self.prewritten(call),
             _ => yes(call),
         }
+    }
+
+    /// As far as the transaction wants; one in four times a store cannot.
+    fn prewritten(&mut self, call: &Call) -> Response {
+        let asked: kvrpcpb::PrewriteRequest = call.request.message().expect("its message");
+        let mut reply = kvrpcpb::PrewriteResponse::default();
+        self.last += 1;
+        if !self.last.is_multiple_of(4) {
+            let at = asked.min_commit_ts.max(self.last);
+            if asked.try_one_pc {
+                reply.one_pc_commit_ts = at;
+            } else if asked.use_async_commit {
+                reply.min_commit_ts = at;
+            }
+        }
+        Response::Prewrite(reply)
     }
 
     /// A lock of one of a few transactions, which then turn out to be alive, committed or rolled back.
@@ -610,7 +627,9 @@ impl World {
             Rpc::KvPrewrite => {
                 let errors = errors.into_iter().cycle().take(chance.below(3) as usize).collect();
                 let one_pc_commit_ts = chance.rarely(8, |_| version).unwrap_or(0);
-                with!(Prewrite, PrewriteResponse, errors: errors, one_pc_commit_ts: one_pc_commit_ts)
+                let min_commit_ts = chance.rarely(2, |_| version).unwrap_or(0);
+                with!(Prewrite, PrewriteResponse, errors: errors,
+                    one_pc_commit_ts: one_pc_commit_ts, min_commit_ts: min_commit_ts)
             }
             Rpc::KvCommit => with!(Commit, CommitResponse, error: boxed, commit_version: version),
             Rpc::KvBatchRollback => with!(BatchRollback, BatchRollbackResponse, error: boxed),

@@ -1,11 +1,14 @@
 //! What happens to a core in one run: a list of steps that quickcheck draws and shortens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec, Timestamp, TxnStatusPlan,
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation,
+    MutationOp, OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor,
+    RawOperation, RawSwap, ReadOperation, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
+    Timestamp, TxnStatusPlan,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -252,7 +255,39 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
             let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
             let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
-            Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for }))
+            let mut plan = CommitPlan { open_for, ..CommitPlan::new(start_ts, mutations) };
+            choose(chance, &mut plan);
+            Operation::Commit(Box::new(plan))
+        }
+    }
+}
+
+/// Half of all commits are plain.
+fn choose(chance: &mut Chance, plan: &mut CommitPlan) {
+    if chance.one_in(2) {
+        return;
+    }
+    let mut options = TxnOptions::default();
+    options.enable_async_commit = chance.one_in(2);
+    options.enable_one_pc = chance.one_in(2);
+    options.causal_consistency = chance.one_in(2);
+    options.commit_wait_until =
+        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(2_000))).flatten();
+    options.commit_ts_upper_bound =
+        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(100))).flatten();
+    plan.options = Arc::new(options);
+    if chance.one_in(3) {
+        let primary = plan.mutations.iter().find(|mutation| mutation.locks());
+        let primary = primary.map_or_else(|| key(chance), |mutation| mutation.key.clone());
+        let for_update_ts = plan.start_ts.next();
+        plan.pessimistic = Some(PessimisticPlan { primary, for_update_ts });
+        for mutation in &mut plan.mutations {
+            mutation.locked = match chance.below(4) {
+                0 => LockState::Not,
+                1 => LockState::CheckAtPrewrite,
+                2 => LockState::HeldAt(for_update_ts),
+                _ => LockState::Held,
+            };
         }
     }
 }
@@ -286,7 +321,7 @@ fn mutation(chance: &mut Chance, key: Key) -> Mutation {
         3 => MutationOp::CheckNotExists,
         _ => MutationOp::Put(key.clone()),
     };
-    Mutation { key, op }
+    Mutation::new(key, op)
 }
 
 /// A deadline from past to far away. «Never» only where a healthy cluster is there in the end.

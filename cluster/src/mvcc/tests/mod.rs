@@ -2,8 +2,11 @@
 //! against a model.
 
 mod finish;
+mod history;
 mod model;
 mod prewrite;
 mod read;
+mod secondary;
 mod status;
 mod store;
+mod ways;

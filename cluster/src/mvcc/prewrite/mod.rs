@@ -14,11 +14,34 @@
 //! A conflict or a foreign lock on a key where this transaction is already committed means that
 //! the request is a late copy: it is answered as a success, and nothing is written
 //! (transactions.md §8.5). Any other failure leaves nothing written either.
+//!
+//! # Ways to commit
+//!
+//! A request may ask for async commit, for one-phase commit, or for both, and then the store sets
+//! a timestamp below which nothing is committed: above all that was read here, see [`mode`].
+//!
+//! ```text
+//!            a key's timestamp is above max_commit_ts,
+//!            or its lock is there and fell back before
+//!  asked for ──────────────────────────────────────────► two-phase: both timestamps answered are 0
+//!     │
+//!     │ all keys are done                  one-phase ► records instead of locks
+//!     └──────────────────────────────────► async     ► locks; min_commit_ts is the largest of them
+//! ```
+//!
+//! Who falls back falls back with the whole request, whichever way it asked for. Locks that were
+//! made before it stay locks of an async commit, those after it are ordinary ones; it is for a
+//! resolver to find out (transactions.md §16.3).
+
+mod check;
+mod mode;
 
 use anatase_proto::kvrpcpb::{Assertion, AssertionLevel};
 use bytes::Bytes;
 
-use super::{Change, Found, Key, KeyError, Lock, LockKind, Mvcc, Reason, Record, WriteKind};
+use self::mode::Stamp;
+pub(crate) use self::mode::Ways;
+use super::{Change, Found, Key, KeyError, Lock, LockKind, Mvcc};
 
 /// What a prewrite does to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +87,33 @@ pub(crate) struct Prewrite {
     pub(crate) min_commit_ts: u64,
     pub(crate) assertion_level: AssertionLevel,
     pub(crate) skip_constraint_check: bool,
+    pub(crate) ways: Ways,
 }
 
 /// How a prewrite ends when it does not fail outright.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Prewritten {
-    /// The locks to write.
-    Locked(Vec<Change>),
-    /// Other transactions hold locks.
-    Blocked(Vec<KeyError>),
-    /// A late copy: the transaction is committed.
-    Committed(u64),
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Prewritten {
+    /// What to write: locks, or the records of a one-phase commit. Nothing if keys are locked, or
+    /// if the request is a late copy.
+    pub(crate) changes: Vec<Change>,
+    /// Locks of other transactions.
+    pub(crate) blocked: Vec<KeyError>,
+    /// Under async commit, the smallest timestamp at which it may be committed as far as this
+    /// request goes; 0 if it fell back. Of a late copy, the timestamp at which it is committed.
+    pub(crate) min_commit_ts: u64,
+    /// The timestamp of a one-phase commit, be it this or an earlier one; 0 if it fell back.
+    pub(crate) one_pc_commit_ts: u64,
+}
+
+/// What becomes of one key.
+enum Step {
+    /// The lock is there from an earlier copy; its `min_commit_ts` if it is an async commit's,
+    /// otherwise 0.
+    Before(u64),
+    /// The key was only to be checked; its timestamp, or 0 under two-phase commit.
+    Checked(u64),
+    /// It gets this lock.
+    Lock(Box<Lock>, Stamp),
 }
 
 impl Mvcc {
@@ -83,14 +122,37 @@ impl Mvcc {
         request: &Prewrite,
         mutations: Vec<Mutation>,
     ) -> Result<Prewritten, KeyError> {
-        let mut changes = Vec::new();
+        let mut ways = request.ways.clone();
+        let mut locks = Vec::new();
         let mut blocked = Vec::new();
         let mut assertion_failed = None;
+        let mut largest = 0;
         for mutation in mutations {
             let key = mutation.key.clone();
-            let error = match self.prewrite_one(request, mutation) {
-                Ok(change) => {
-                    changes.extend(change);
+            let error = match self.prewrite_one(request, mutation, &ways) {
+                Ok(Step::Before(ts) | Step::Checked(ts)) if ts != 0 || ways.two_phase() => {
+                    largest = largest.max(ts);
+                    continue;
+                }
+                Ok(Step::Before(_) | Step::Checked(_)) => {
+                    ways.fall_back();
+                    largest = 0;
+                    continue;
+                }
+                Ok(Step::Lock(lock, stamp)) => {
+                    match stamp {
+                        Stamp::None => {}
+                        Stamp::At(ts) => largest = largest.max(ts),
+                        // A late copy must not begin anew as a two-phase commit.
+                        Stamp::TooLarge => {
+                            if let Found::Committed(ts) = self.find(&key, request.start_ts) {
+                                return Ok(ways.committed_before(ts));
+                            }
+                            ways.fall_back();
+                            largest = 0;
+                        }
+                    }
+                    locks.push((key, *lock));
                     continue;
                 }
                 Err(error) => error,
@@ -103,7 +165,7 @@ impl Mvcc {
                 _ => false,
             };
             if maybe_late && let Found::Committed(ts) = self.find(&key, request.start_ts) {
-                return Ok(Prewritten::Committed(ts));
+                return Ok(ways.committed_before(ts));
             }
             match error {
                 KeyError::Locked(_) => blocked.push(error),
@@ -115,8 +177,8 @@ impl Mvcc {
         }
         match assertion_failed {
             Some(error) => Err(error),
-            None if !blocked.is_empty() => Ok(Prewritten::Blocked(blocked)),
-            None => Ok(Prewritten::Locked(changes)),
+            None if !blocked.is_empty() => Ok(Prewritten { blocked, ..Prewritten::default() }),
+            None => Ok(ways.finish(locks, largest)),
         }
     }
 
@@ -124,10 +186,11 @@ impl Mvcc {
         &self,
         request: &Prewrite,
         mutation: Mutation,
-    ) -> Result<Option<Change>, KeyError> {
+        ways: &Ways,
+    ) -> Result<Step, KeyError> {
         if let Some(lock) = self.lock(&mutation.key) {
             return if lock.start_ts == request.start_ts {
-                Ok(None)
+                Ok(Step::Before(if lock.use_async_commit { lock.min_commit_ts } else { 0 }))
             } else {
                 Err(KeyError::Locked(Box::new(lock.to_info(&mutation.key.user))))
             };
@@ -138,13 +201,15 @@ impl Mvcc {
             Some(self.check_newer(request, &mutation)?)
         };
         self.check_assertion(request, &mutation, newest)?;
-        let Some(kind) = mutation.op.lock_kind() else { return Ok(None) };
+        let Some(kind) = mutation.op.lock_kind() else {
+            return Ok(Step::Checked(ways.checked(request)));
+        };
         let value = if kind == LockKind::Put {
             Bytes::copy_from_slice(&mutation.value)
         } else {
             Bytes::new()
         };
-        let lock = Lock {
+        let mut lock = Lock {
             kind,
             primary: Bytes::copy_from_slice(&request.primary),
             start_ts: request.start_ts,
@@ -152,77 +217,11 @@ impl Mvcc {
             value,
             txn_size: request.txn_size,
             min_commit_ts: request.min_commit_ts,
+            use_async_commit: false,
+            secondaries: Vec::new(),
+            rollback_ts: Vec::new(),
         };
-        Ok(Some(Change::Lock(mutation.key, lock)))
+        let stamp = ways.stamp(&mutation.key, &mut lock);
+        Ok(Step::Lock(Box::new(lock), stamp))
     }
-
-    /// The newest record of the key, if it does not forbid the prewrite.
-    fn check_newer(
-        &self,
-        request: &Prewrite,
-        mutation: &Mutation,
-    ) -> Result<Option<&Record>, KeyError> {
-        let records = self.records(&mutation.key);
-        let Some(newest) = records.first() else { return Ok(None) };
-        let rolled_back = newest.commit_ts == request.start_ts
-            && (newest.kind == WriteKind::Rollback || newest.overlapped_rollback);
-        if rolled_back || newest.commit_ts > request.start_ts {
-            return Err(KeyError::Conflict {
-                start_ts: request.start_ts,
-                conflict_start_ts: newest.start_ts,
-                conflict_commit_ts: newest.commit_ts,
-                key: mutation.key.user.clone(),
-                primary: request.primary.clone(),
-                reason: if rolled_back { Reason::SelfRolledBack } else { Reason::Optimistic },
-            });
-        }
-        let exists = newest_data(records).is_some_and(|record| record.kind == WriteKind::Put);
-        if mutation.op.wants_absence() && exists {
-            return Err(KeyError::AlreadyExist { key: mutation.key.user.clone() });
-        }
-        Ok(Some(newest))
-    }
-
-    /// `newest` is what the constraint check found, `None` if there was no such check: then only
-    /// level `Strict` looks.
-    fn check_assertion(
-        &self,
-        request: &Prewrite,
-        mutation: &Mutation,
-        newest: Option<Option<&Record>>,
-    ) -> Result<(), KeyError> {
-        let looked = newest.is_some();
-        match request.assertion_level {
-            AssertionLevel::Off => return Ok(()),
-            AssertionLevel::Fast if !looked => return Ok(()),
-            AssertionLevel::Fast | AssertionLevel::Strict => {}
-        }
-        let data = newest_data(self.records(&mutation.key));
-        let (start_ts, commit_ts) = data.map_or((0, 0), |data| (data.start_ts, data.commit_ts));
-        let exists = data.is_some_and(|data| data.kind == WriteKind::Put);
-        let holds = match mutation.assertion {
-            Assertion::None => true,
-            Assertion::Exist => exists,
-            Assertion::NotExist => !exists,
-        };
-        if holds {
-            return Ok(());
-        }
-        if !looked {
-            // A rollback may be what made the assertion false: that is the better answer.
-            self.check_newer(request, mutation)?;
-        }
-        Err(KeyError::AssertionFailed {
-            start_ts: request.start_ts,
-            key: mutation.key.user.clone(),
-            assertion: mutation.assertion as i32,
-            existing_start_ts: start_ts,
-            existing_commit_ts: commit_ts,
-        })
-    }
-}
-
-/// The newest record that is a value or a deletion.
-fn newest_data(records: &[Record]) -> Option<&Record> {
-    records.iter().find(|record| matches!(record.kind, WriteKind::Put | WriteKind::Delete))
 }
