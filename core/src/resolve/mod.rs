@@ -58,6 +58,10 @@
 
 mod cleaning;
 mod inquiry;
+#[cfg(test)]
+mod recovery_stories;
+#[cfg(test)]
+mod release_stories;
 mod secondaries;
 #[cfg(test)]
 mod stories;
