@@ -73,7 +73,7 @@ fn an_async_commit_is_recovered_once_its_time_is_over() {
     );
 }
 
-/// transactions.md §16.3: «write mode waits».
+/// transactions.md §16.3: «write mode waits»; «with key lists», however large the transaction.
 #[test]
 fn a_writer_waits_until_the_recovered_lock_is_gone() {
     story(
@@ -83,7 +83,7 @@ fn a_writer_waits_until_the_recovered_lock_is_gone() {
         $ commit @990.0 a=1
         > 1 store 1 KvPrewrite a*=1 @990.0 size 1 | region 1
         $ pass 5000
-        $ 1 locked a primary p of @980.0 async
+        $ 1 locked a primary p of @980.0 async size 9999
         > 2 store 1 KvCheckTxnStatus p of @980.0 for @990.0 now @6000.1 | region 2
         $ 2 alive 3000 async @985.0 a
         > 3 store 1 KvCheckSecondaryLocks a of @980.0 | region 1

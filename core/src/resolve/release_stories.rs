@@ -298,3 +298,31 @@ fn an_async_commit_with_a_pessimistic_lock_left() {
         ",
     );
 }
+
+/// §22.17: that one lock is left over says nothing about the next: who comes while it is released has
+/// the primary asked anew.
+#[test]
+fn who_comes_during_a_release_asks_anew() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ commit @990.0 a=1
+        > 1 store 1 KvPrewrite a*=1 @990.0 size 1 | region 1
+        $ 1 locked a primary p of @980.0 pessimistic for @985.0
+        > 2 store 1 KvCheckTxnStatus p of @980.0 for @990.0 now @1000.1 pessimistic | region 2
+        $ 2 missing
+        > 3 store 1 KvPessimisticRollback a of @980.0 until @985.0 | region 1
+        $ commit @991.0 b=1
+        > 4 store 1 KvPrewrite b*=1 @991.0 size 1 | region 1
+        $ 4 locked b primary p of @980.0 pessimistic for @985.0
+        $ 3 ok
+        > 5 store 1 KvPrewrite a*=1 @990.0 size 1 | region 1
+        > 6 store 1 KvCheckTxnStatus p of @980.0 for @991.0 now @1000.2 pessimistic | region 2
+        $ 6 alive 20000
+        $ wait
+        ~ 70ms: LockWait
+        > 7 store 1 KvPrewrite b*=1 @991.0 size 1 | region 1
+        ",
+    );
+}
