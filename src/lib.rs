@@ -91,10 +91,11 @@
 pub use anatase_client::{
     ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
     CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
-    IntoValue, IsolationLevel, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next,
-    OperationFuture, Priority, RawChecksum, RawRequest, Region, RegionVersion, Regions, Request,
-    Result, Savepoint, ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead,
-    TransactionReadFuture, TryNext, Value, WriteConflict,
+    FoundLock, IntoValue, IsolationLevel, Key, KeyspaceProblem, KvPair, LockKind, LocksResolved,
+    MAX_RAW_SCAN_LIMIT, Next, OperationFuture, Priority, RawChecksum, RawRequest, Region,
+    RegionVersion, Regions, Request, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Result,
+    Savepoint, ScanStream, Snapshot, StoreId, Timestamp, Transaction, TransactionRead,
+    TransactionReadFuture, TryNext, TxnState, Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

@@ -232,6 +232,11 @@ impl Driver {
         self.lock().core.cluster_id()
     }
 
+    /// Whose locks are in somebody's way.
+    pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
+        self.lock().core.resolutions()
+    }
+
     // ---- the end -------------------------------------------------------------------------------
 
     /// Refuses new operations, ends reads, lets commits settle; within [`GRACE`] it is over.

@@ -77,7 +77,11 @@ impl Error {
             | ErrorKind::Overloaded
             | ErrorKind::WriteConflict(_)
             | ErrorKind::LockWaitTimeout { .. }
+            | ErrorKind::LockNotAvailable { .. }
+            | ErrorKind::Deadlock(_)
+            | ErrorKind::LocksExpired
             | ErrorKind::TxnRolledBack
+            | ErrorKind::CommitTsLag
             | ErrorKind::TxnRetryable => true,
             // Kinds that this version does not know are not promised to be safe.
             _ => false,

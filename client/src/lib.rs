@@ -77,6 +77,7 @@ pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
 pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
-    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, Savepoint, Snapshot, Transaction,
-    TransactionClient, TransactionRead, TransactionReadFuture,
+    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, FoundLock, LockKind, LocksResolved,
+    ResolutionStage, ResolveLocksOptions, ResolvingLocks, Savepoint, Snapshot, Transaction,
+    TransactionClient, TransactionRead, TransactionReadFuture, TxnState,
 };

@@ -187,7 +187,10 @@ impl<T> fmt::Debug for OperationFuture<T> {
 pub(crate) mod kinds {
     use super::{Kind, Reply};
     use crate::key::{Key, KvPair, Value};
-    use anatase_core::{CommitOutcome, RawChecksum, RegionRanges, Timestamp};
+    use crate::txn::FoundLock;
+    use anatase_core::{
+        CommitOutcome, LocksResolved, RawChecksum, RegionRanges, Timestamp, TxnState,
+    };
 
     pub(crate) const READY: Kind<()> = Kind { take: done, writes: false };
     pub(crate) const WRITE: Kind<()> = Kind { take: done, writes: true };
@@ -280,6 +283,28 @@ pub(crate) mod kinds {
     pub(crate) const EXTERNAL_TIMESTAMP: Kind<Option<Timestamp>> = Kind {
         take: |reply| match reply {
             Reply::ExternalTimestamp(timestamp) => Some(timestamp),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const LOCKS: Kind<Vec<FoundLock>> = Kind {
+        take: |reply| match reply {
+            Reply::Locks(locks) => Some(locks.into_iter().map(FoundLock::from).collect()),
+            _ => None,
+        },
+        writes: false,
+    };
+    /// Changes nothing that an application has written.
+    pub(crate) const LOCKS_RESOLVED: Kind<LocksResolved> = Kind {
+        take: |reply| match reply {
+            Reply::LocksResolved(done) => Some(done),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const TXN_STATE: Kind<TxnState> = Kind {
+        take: |reply| match reply {
+            Reply::TxnState(state) => Some(state),
             _ => None,
         },
         writes: false,

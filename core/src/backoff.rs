@@ -202,8 +202,16 @@ pub(crate) mod budget {
     pub(crate) const SECONDARIES: Duration = Duration::from_secs(2 * 41);
     /// Undoing a transaction's locks: 20 s, weighted.
     pub(crate) const CLEANUP: Duration = Duration::from_secs(2 * 20);
+    /// Taking pessimistic locks, waits for locks of others not counted: 20 s, weighted.
+    pub(crate) const PESSIMISTIC_LOCK: Duration = Duration::from_secs(2 * 20);
+    /// One heartbeat: 20 s, weighted.
+    pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2 * 20);
     /// Resolving another transaction's locks, apart from the operation that met them.
     pub(crate) const RESOLVE: Duration = Duration::from_secs(40);
+    /// One page of a scan of locks, and putting an end to their transactions: 100 s, weighted.
+    pub(crate) const GC: Duration = Duration::from_secs(2 * 100);
+    /// What became of a transaction: 20 s.
+    pub(crate) const TXN_STATUS: Duration = Duration::from_secs(20);
     /// A question to PD for no particular operation (a range task's locating): 20 s, weighted.
     pub(crate) const PD: Duration = Duration::from_secs(2 * 20);
     /// Fetching a region's buckets in the background: 20 s.
@@ -447,12 +455,11 @@ mod tests {
             ("prewrite", weighted(40_000), Is(budget::PREWRITE)),
             ("commit primary", weighted(40_000), Is(budget::COMMIT)),
             ("cleanup", weighted(20_000), Is(budget::CLEANUP)),
-            ("pessimistic lock", weighted(20_000), NotYet),
+            ("pessimistic lock", weighted(20_000), Is(budget::PESSIMISTIC_LOCK)),
             ("pessimistic rollback", weighted(20_000), NotYet),
-            ("keep-alive", weighted(20_000), NotYet),
-            // One inquiry asks and cleans: with the larger of the two budgets.
-            ("txn status check", ms(20_000), NotYet),
-            ("GC resolve", weighted(100_000), NotYet),
+            ("keep-alive", weighted(20_000), Is(budget::HEARTBEAT)),
+            ("txn status check", ms(20_000), Is(budget::TXN_STATUS)),
+            ("GC resolve", weighted(100_000), Is(budget::GC)),
             ("locate region (range task)", weighted(20_000), Is(budget::PD)),
             ("wait scatter", weighted(120_000), NotYet),
             ("bucket refresh background", ms(20_000), Is(budget::BUCKETS)),

@@ -128,6 +128,11 @@ pub struct Config {
     pub resolve_lite_threshold: u64,
     /// How many fates of other transactions are remembered (2 048).
     pub fate_cache_size: usize,
+    /// Of how many transactions the locks are cleaned up at once in the background, for readers that
+    /// have gone on; beyond that readers wait for it (10 000).
+    pub max_background_resolves: usize,
+    /// How many locks a page of a scan of locks holds at most (1 024).
+    pub scan_lock_limit: u32,
 }
 
 impl Config {
@@ -171,6 +176,8 @@ impl Config {
             max_batches: 128,
             resolve_lite_threshold: 512,
             fate_cache_size: 2_048,
+            max_background_resolves: 10_000,
+            scan_lock_limit: 1_024,
         }
     }
 }
@@ -225,6 +232,8 @@ mod tests {
             max_batches,
             resolve_lite_threshold,
             fate_cache_size,
+            max_background_resolves,
+            scan_lock_limit,
         } = Config::new(vec!["pd:1".into()], KeyMode::Raw);
         assert_eq!((pd_endpoints, mode), (vec!["pd:1".into()], KeyMode::Raw));
         assert_eq!(api, Api::V1, "raw.md §2");
@@ -257,6 +266,8 @@ mod tests {
             ("own, batches at once", count(max_batches), 128),
             ("transactions.md §1.4, lite threshold", resolve_lite_threshold, 512),
             ("transactions.md §1.4, resolved-status cache", count(fate_cache_size), 2_048),
+            ("transactions.md §1.4, async resolve permits", count(max_background_resolves), 10_000),
+            ("transactions.md §1.4, GCScanLockLimit", scan_lock_limit.into(), 1_024),
             ("control-plane.md §4.6, threshold", error_percent.into(), 0),
             ("control-plane.md §4.6, min QPS", min_qps.into(), 10),
             ("control-plane.md §4.6, window", ms(window), 30_000),

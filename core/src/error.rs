@@ -116,6 +116,18 @@ pub enum ErrorKind {
         /// Who holds it.
         lock_ts: u64,
     },
+    /// A lock of another transaction is in the way, and the request was not to wait for it (NOWAIT).
+    LockNotAvailable {
+        /// The key.
+        key: Bytes,
+        /// Who holds it; 0 if the server did not say.
+        lock_ts: u64,
+    },
+    /// Waiting for the lock would close a circle of transactions that wait for each other.
+    Deadlock(Box<Deadlock>),
+    /// The transaction's locks are no longer kept alive: it has been open for longer than locks may
+    /// be, or its primary lock was found gone. It may only commit or roll back.
+    LocksExpired,
     /// The transaction was rolled back, by its own time to live or by another client.
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
@@ -195,6 +207,43 @@ pub struct WriteConflict {
     pub primary: Bytes,
     /// Why this counts as a conflict.
     pub reason: ConflictReason,
+}
+
+/// A circle of transactions that wait for each other (`kvrpcpb.Deadlock`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Deadlock {
+    /// The transaction that holds the key that was asked for.
+    pub lock_ts: u64,
+    /// The key that was asked for.
+    pub lock_key: Bytes,
+    /// The hash of the key with which the circle closes: see [`Deadlock::deadlock_key`].
+    pub deadlock_key_hash: u64,
+    /// The key with which the circle closes: the one that this transaction holds and another waits
+    /// for. Empty if the server does not say.
+    pub deadlock_key: Bytes,
+    /// Who waits for whom, in the order of the circle.
+    pub wait_chain: Vec<WaitForEntry>,
+    /// The circle closes with a key that this very call has locked. It was released before this was
+    /// told, so the same call may be made again (`transactions.md` §13.6). Otherwise the transaction
+    /// has to be rolled back for the others to go on.
+    pub retryable: bool,
+}
+
+/// A transaction that waits for another (`deadlock.WaitForEntry`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WaitForEntry {
+    /// Who waits.
+    pub txn: u64,
+    /// For whom.
+    pub wait_for_txn: u64,
+    /// For which key.
+    pub key: Bytes,
+    /// The key's hash.
+    pub key_hash: u64,
+    /// The resource group tag of the request that waits.
+    pub resource_group_tag: Bytes,
+    /// For how long it has waited.
+    pub waited: std::time::Duration,
 }
 
 /// Why a write conflict is one (`kvrpcpb.WriteConflict.Reason`).

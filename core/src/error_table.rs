@@ -70,6 +70,16 @@ fn told(mode: KeyMode, inputs: &[&str]) -> String {
     last.lines().next_back().unwrap_or_default().to_owned()
 }
 
+/// How a first lock call ends, with these options and keys and this answer.
+fn lock(call: &str, answer: Option<&str>) -> End {
+    let mut story = Story::new(Txn, "..=1");
+    story.play(&format!("lock @2.0 @2.0 primary a new {call}"));
+    if let Some(answer) = answer {
+        story.play(&format!("1 {answer}"));
+    }
+    In(story.last_error.expect("an error"))
+}
+
 fn conflict() -> ErrorKind {
     ErrorKind::WriteConflict(Box::new(WriteConflict {
         start_ts: crate::Timestamp::from_version(1).expect("one"),
@@ -103,8 +113,16 @@ fn each_sentinel_has_its_kind() {
             spent(BackoffKind::MaxTsNotSynced),
             Some(RegionUnavailable),
         ),
-        ("ErrLockAcquireFailAndNoWaitSet", Later("pessimistic transactions"), None),
-        ("ErrLockWaitTimeout", Later("pessimistic transactions"), None),
+        (
+            "ErrLockAcquireFailAndNoWaitSet",
+            lock("nowait a", Some("locked a of @1.0 updated 5")),
+            Some(LockNotAvailable { key: "a".into(), lock_ts: 1 << 18 }),
+        ),
+        (
+            "ErrLockWaitTimeout",
+            lock("wait:0 a", Some("locked a of @1.0 updated 5")),
+            Some(LockWaitTimeout { key: "a".into(), lock_ts: 1 << 18 }),
+        ),
         ("ErrResolveLockTimeout, write", spent(BackoffKind::TxnLock), Some(locked())),
         ("ErrResolveLockTimeout, read", spent(BackoffKind::TxnLockFast), Some(locked())),
         ("ErrResolveLockTimeout, not found", spent(BackoffKind::TxnNotFound), Some(locked())),
@@ -188,7 +206,11 @@ fn each_type_has_its_kind() {
     let exists = kvrpcpb::AlreadyExist { key: "k".into() };
     let rows = [
         ("ErrQueryInterruptedWithSignal", Well("see ErrQueryInterrupted"), None),
-        ("ErrDeadlock", key(kvrpcpb::KeyError { deadlock: none(), ..empty() }), Some(TxnRetryable)),
+        (
+            "ErrDeadlock",
+            key(kvrpcpb::KeyError { deadlock: none(), ..empty() }),
+            Some(Deadlock(Box::default())),
+        ),
         ("PDError", In(pd.unwrap_err()), Some(PdRefused)),
         (
             "ErrKeyExist",
@@ -235,8 +257,8 @@ fn each_type_has_its_kind() {
                 existing_commit_ts: 0,
             }))),
         ),
-        ("ErrLockOnlyIfExistsNoReturnValue", Later("pessimistic transactions"), None),
-        ("ErrLockOnlyIfExistsNoPrimaryKey", Later("pessimistic transactions"), None),
+        ("ErrLockOnlyIfExistsNoReturnValue", lock("only a", None), Some(InvalidArgument)),
+        ("ErrLockOnlyIfExistsNoPrimaryKey", lock("values only a b", None), Some(InvalidArgument)),
         ("ErrLatestStaleRead", In(latest_stale_read()), Some(InvalidArgument)),
         ("ErrClientResourceGroupThrottled", Later("resource control"), None),
         ("ErrClientResourceGroupConfigUnavailable", Later("resource control"), None),

@@ -38,10 +38,16 @@ mod error;
 #[cfg(test)]
 mod error_table;
 mod fanout;
+mod fingerprint;
+mod heartbeat;
+#[cfg(test)]
+mod heartbeat_stories;
 mod id;
 mod keyspace;
 #[cfg(test)]
 mod keyspace_stories;
+mod lock_plan;
+mod locks;
 mod op;
 mod operation;
 mod oracle;
@@ -74,10 +80,17 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    AssertionFailure, ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem,
-    Reason, WriteConflict,
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus,
+    KeyspaceProblem, Reason, WaitForEntry, WriteConflict,
 };
+pub use crate::heartbeat::LocksLost;
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
+pub use crate::lock_plan::{
+    Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
+};
+pub use crate::locks::{
+    FoundLock, LockKind, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 pub use crate::operation::{
     Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
     KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
@@ -86,6 +99,7 @@ pub use crate::operation::{
 };
 pub use crate::pd::BreakerConfig;
 pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
+pub use crate::resolve::{Resolution, ResolutionStage, ResolutionWaiter};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;

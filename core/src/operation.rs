@@ -9,6 +9,10 @@ use bytes::Bytes;
 
 use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
+use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
+use crate::locks::{
+    FoundLock, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 use crate::region::LocatedRegion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
@@ -205,6 +209,23 @@ pub enum Operation {
         /// Every key that may be locked, the primary first.
         keys: Vec<Key>,
     },
+    /// Take pessimistic locks. Answered by [`Reply::Locked`]; from then on the primary is kept alive
+    /// until the transaction ends. After an error the call holds none of its keys: what it may have
+    /// taken is being released.
+    Lock(Box<LockPlan>),
+    /// Release pessimistic locks. Answered by [`Reply::Done`].
+    PessimisticRollback(Box<PessimisticRollbackPlan>),
+    /// Finds locks and leaves them alone. Answered by [`Reply::Locks`], in the order of the keys. What
+    /// is locked or unlocked meanwhile may be missed or told all the same.
+    ScanLocks(Box<ScanLocksPlan>),
+    /// Puts an end to every transaction that started at or before a safe point and has locks in a
+    /// range: committed if it was, rolled back if not, also if it is running (`transactions.md` §16.5).
+    /// Answered by [`Reply::LocksResolved`] when none of its locks is left there. Cancelled or failed,
+    /// it leaves the rest of the locks where they are.
+    ResolveLocks(Box<ResolveLocksPlan>),
+    /// What became of a transaction. Answered by [`Reply::TxnState`]. Asking may decide: a transaction
+    /// whose time is over, or whose primary is not written, is rolled back.
+    TxnStatus(Box<TxnStatusPlan>),
 }
 
 impl Operation {
@@ -231,7 +252,12 @@ impl Operation {
             | Self::BucketsSeen { .. }
             | Self::Read { .. }
             | Self::Commit(_)
-            | Self::Rollback { .. } => false,
+            | Self::Rollback { .. }
+            | Self::Lock(_)
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
         }
     }
 }
@@ -647,8 +673,16 @@ pub enum Reply {
     Timestamp(Timestamp),
     /// The external timestamp; `None` if none was ever stored.
     ExternalTimestamp(Option<Timestamp>),
+    /// Locks, in the order of their keys.
+    Locks(Vec<FoundLock>),
+    /// What came of putting an end to transactions.
+    LocksResolved(LocksResolved),
+    /// What is known of a transaction.
+    TxnState(TxnState),
     /// How a commit ended.
     Commit(CommitOutcome),
+    /// What was locked.
+    Locked(LockReply),
 }
 
 /// A commit ends in one of three ways, and the third is not an error to be retried.

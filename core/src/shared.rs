@@ -18,6 +18,7 @@ use crate::command::{Call, Command, Destination, Event, WakeReason};
 use crate::config::Config;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
+use crate::heartbeat::Heartbeats;
 use crate::id::{CommandId, Handle, OpId, RegionVersion, StoreId};
 use crate::keyspace::Tenancy;
 use crate::op::Passes;
@@ -50,6 +51,8 @@ pub(crate) enum Owner {
     Op(OpId),
     /// A resolution of another transaction's locks.
     Resolution(Handle),
+    /// The heartbeat of a transaction.
+    Heartbeat(Handle),
 }
 
 /// Who waits for a region or a store.
@@ -96,6 +99,8 @@ pub(crate) enum TimerTarget {
     TsoCompany,
     /// A pause before timestamps are asked for again.
     TsoRest,
+    /// The next heartbeat of a transaction is due.
+    Heartbeat(Handle),
     /// The probe of a store has taken too long.
     Probe(StoreId),
 }
@@ -205,6 +210,7 @@ pub(crate) struct Shared {
     pub(crate) safe_point: SafePoint,
     pub(crate) passes: Passes,
     pub(crate) resolver: Resolver,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) calls: Slab<RegionCall>,
     pub(crate) inflight: Slab<InFlight>,
     pub(crate) timers: Timers<TimerTarget>,
@@ -283,6 +289,8 @@ impl Shared {
 pub(crate) struct Cx<'a> {
     pub(crate) shared: &'a mut Shared,
     pub(crate) owner: Owner,
+    /// When the owner has to be over; [`Instant::NEVER`] if it is no operation.
+    pub(crate) deadline: Instant,
     /// The owner's private draws.
     pub(crate) draws: &'a mut Draws,
 }

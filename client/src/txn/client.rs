@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::connect;
 use crate::driver::{Handle, Over};
 use crate::error::{Error, Result};
-use crate::operation::{OperationFuture, kinds};
+use crate::operation::{Kind, OperationFuture, kinds};
 use crate::regions::Regions;
 use crate::request::Request;
 use crate::runtime::{DefaultRuntime, Instant, Runtime};
@@ -200,6 +200,14 @@ impl<R> TransactionClient<R> {
     pub fn set_low_resolution_interval(&self, interval: Duration) -> Request<()> {
         let operation = Operation::SetLowResolutionInterval(interval);
         Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::WRITE)
+    }
+
+    pub(crate) fn request<T>(&self, operation: Operation, kind: Kind<T>) -> Request<T> {
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kind)
+    }
+
+    pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
+        self.handle.driver.resolutions()
     }
 
     /// Closes the client, all its clones and transactions: reads that are under way end with

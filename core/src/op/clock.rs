@@ -94,7 +94,12 @@ impl Clock {
             | Operation::BucketsSeen { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
-            | Operation::Rollback { .. } => return super::misrouted("another operation"),
+            | Operation::Rollback { .. }
+            | Operation::Lock(_)
+            | Operation::PessimisticRollback(_)
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_) => return super::misrouted("another operation"),
         };
         Step::Next(Op::Clock(clock))
     }

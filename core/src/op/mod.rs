@@ -8,12 +8,24 @@ mod batch_scan;
 mod clock;
 pub(crate) mod commit;
 #[cfg(test)]
+mod commit_mode_stories;
+#[cfg(test)]
+mod commit_outcome_stories;
+#[cfg(test)]
+mod commit_pessimistic_stories;
+#[cfg(test)]
 mod commit_stories;
 #[cfg(test)]
+mod gc_stories;
+#[cfg(test)]
 mod limits;
+mod lock;
 #[cfg(test)]
 mod lock_stories;
 mod lookup;
+mod pessimistic_rollback;
+#[cfg(test)]
+mod pessimistic_stories;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -25,11 +37,14 @@ mod raw_stories;
 mod read_stories;
 mod read_view;
 mod regions;
+mod resolve_locks;
 mod rollback;
 mod scan;
+mod scan_locks;
 mod snapshot;
 #[cfg(test)]
 mod snapshot_stories;
+mod txn_status;
 mod visible;
 
 use std::time::Duration;
@@ -39,20 +54,26 @@ use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, RawOperation, ReadOperation, Reply};
 use crate::region_call::Abandoned;
 use crate::shared::{Cx, Shared, Tag, Wake};
+use crate::timestamp::Timestamp;
 
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
+use lock::LockKeys;
 use lookup::Lookup;
+use pessimistic_rollback::PessimisticRollback;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
 pub(crate) use read_view::Passes;
 use read_view::ReadView;
 use regions::Regions;
+use resolve_locks::ResolveLocks;
 use rollback::Rollback;
 use scan::Scan;
+use scan_locks::ScanLocks;
 use snapshot::{SnapshotBatchGet, SnapshotGet};
+use txn_status::TxnStatus;
 use visible::Visible;
 
 /// What a step leads to.
@@ -94,6 +115,11 @@ pub(crate) enum Op {
     Visible(Box<Visible>),
     Commit(Box<Commit>),
     Rollback(Box<Rollback>),
+    Lock(Box<LockKeys>),
+    PessimisticRollback(Box<PessimisticRollback>),
+    ScanLocks(Box<ScanLocks>),
+    ResolveLocks(Box<ResolveLocks>),
+    TxnStatus(Box<TxnStatus>),
 }
 
 const _: () = assert!(size_of::<Op>() <= 128);
@@ -153,6 +179,11 @@ impl Op {
             }
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
+            Operation::Lock(plan) => LockKeys::start(*plan, cx),
+            Operation::PessimisticRollback(plan) => PessimisticRollback::start(*plan, cx),
+            Operation::ScanLocks(plan) => ScanLocks::start(*plan, cx),
+            Operation::ResolveLocks(plan) => ResolveLocks::start(*plan, cx),
+            Operation::TxnStatus(plan) => TxnStatus::start(*plan, cx),
         }
     }
 
@@ -186,6 +217,11 @@ impl Op {
             Self::Visible(machine) => machine.wake(wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
             Self::Rollback(machine) => machine.wake(tag, wake, cx),
+            Self::Lock(machine) => machine.wake(tag, wake, cx),
+            Self::PessimisticRollback(machine) => machine.wake(tag, wake, cx),
+            Self::ScanLocks(machine) => machine.wake(tag, wake, cx),
+            Self::ResolveLocks(machine) => machine.wake(tag, wake, cx),
+            Self::TxnStatus(machine) => machine.wake(tag, wake, cx),
         }
     }
 
@@ -224,7 +260,43 @@ impl Op {
             Self::Visible(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
+            Self::Lock(machine) => machine.stop(why, cx),
+            Self::PessimisticRollback(machine) => stopped(machine.stop(why, cx)),
+            Self::ScanLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::ResolveLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::TxnStatus(machine) => stopped(machine.stop(why, cx)),
         }
+    }
+
+    /// Whether it is carried to its end when the core closes.
+    pub(crate) fn outlives_close(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Rollback(_) | Self::PessimisticRollback(_) => true,
+            Self::Lock(machine) => machine.is_releasing(),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Lookup(_)
+            | Self::Get(_)
+            | Self::BatchGet(_)
+            | Self::Visible(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
+        }
+    }
+
+    /// The transaction that it commits.
+    pub(crate) fn commits(&self) -> Option<Timestamp> {
+        if let Self::Commit(machine) = self { Some(machine.start_ts()) } else { None }
     }
 }
 

@@ -84,12 +84,19 @@ impl ReadView {
     }
 
     /// Has `locks` looked into; answered by [`Wake::Resolved`](crate::shared::Wake::Resolved) under
-    /// `tag`. True if that is not necessary, and the read can be sent again.
+    /// `tag`; `lite`: by naming their keys, whatever the size of their transactions (§16.1). True if that
+    /// is not necessary, and the read can be sent again.
     ///
     /// A read of the latest version that waited for every lock could wait for ever, since new ones
     /// come: it waits for the transaction that it met first, and passes by those that came later
     /// (§17.2). It sees what was committed when it arrived, which is all that is promised.
-    pub(crate) fn resolve(&mut self, mut locks: Vec<Lock>, cx: &mut Cx<'_>, tag: Tag) -> bool {
+    pub(crate) fn resolve(
+        &mut self,
+        mut locks: Vec<Lock>,
+        lite: bool,
+        cx: &mut Cx<'_>,
+        tag: Tag,
+    ) -> bool {
         if self.at == Timestamp::MAX
             && let Some(first) = self.first_met.or_else(|| locks.first().map(|lock| lock.start_ts))
         {
@@ -103,7 +110,7 @@ impl ReadView {
                 return true;
             }
         }
-        cx.resolve(tag, locks, Mode::Read { at: self.at });
+        cx.resolve(tag, locks, Mode::Read { at: self.at, lite });
         false
     }
 

@@ -194,7 +194,7 @@ impl Scan {
             Source::Snapshot(view) => match reply::scan(response) {
                 Ok(page) if page.locks.is_empty() => Ok(page.pairs),
                 Ok(page) => {
-                    return match view.resolve(page.locks, cx, self.first_tag + LOCKS) {
+                    return match view.resolve(page.locks, false, cx, self.first_tag + LOCKS) {
                         true => self.page(cx),
                         false => self.wait(),
                     };

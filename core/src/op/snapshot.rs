@@ -74,10 +74,12 @@ impl SnapshotGet {
                     Ok(GetReply::Value(value)) => {
                         Visible::check(Reply::Value(value), self.view.at, cx)
                     }
-                    Ok(GetReply::Locked(locks)) => match self.view.resolve(locks, cx, LOCKS) {
-                        true => self.send(cx),
-                        false => self.wait(),
-                    },
+                    Ok(GetReply::Locked(locks)) => {
+                        match self.view.resolve(locks, true, cx, LOCKS) {
+                            true => self.send(cx),
+                            false => self.wait(),
+                        }
+                    }
                     Err(error) => Step::Done(Err(error)),
                 }
             }
@@ -170,7 +172,7 @@ impl SnapshotBatchGet {
         }
         if !answer.locks.is_empty() {
             let tag = self.fanout.park(batch.piece);
-            if self.fanout.job.view.resolve(answer.locks, cx, tag)
+            if self.fanout.job.view.resolve(answer.locks, false, cx, tag)
                 && let Some(piece) = self.fanout.unpark(tag)
             {
                 self.fanout.again(piece);

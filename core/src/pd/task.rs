@@ -180,7 +180,7 @@ impl Shared {
     /// deadline; but what is left of one that is over has nobody to wait for it, and would keep the
     /// search going for ever.
     pub(super) fn pd_end_parked(&mut self) {
-        let (now, tasks, config) = (self.now, &self.pd.tasks, &self.config);
+        let (now, tasks) = (self.now, &self.pd.tasks);
         let is_over = |handle: &Handle| {
             let Some(task) = tasks.get(*handle) else { return true };
             let budget = task.backoff.budget();

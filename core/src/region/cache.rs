@@ -257,6 +257,11 @@ impl RegionCache {
         self.find(version).map(|region| region.bounds.end())
     }
 
+    /// Where the region at this version begins.
+    pub(crate) fn start_of(&self, version: RegionVersion) -> Option<&[u8]> {
+        self.find(version).map(|region| region.bounds.start())
+    }
+
     /// The region with this key, usable or not; its life is not extended.
     pub(crate) fn peek(&self, key: &[u8]) -> Option<&Region> {
         self.regions.get(self.containing(key)?).map(Box::as_ref)

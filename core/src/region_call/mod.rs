@@ -75,6 +75,8 @@ pub(crate) struct RegionCall {
     doubt: bool,
     trouble: Option<Box<Trouble>>,
     last_error: Option<Error>,
+    /// Nothing more is sent: see [`Shared::send_no_more`].
+    last: bool,
     state: State,
 }
 
@@ -145,6 +147,7 @@ impl Cx<'_> {
             doubt: false,
             trouble: None,
             last_error: None,
+            last: false,
             state: State::Idle,
         };
         let handle = self.shared.calls.insert(call);
@@ -202,6 +205,18 @@ impl Shared {
             .is_some_and(|call| call.doubt || matches!(call.state, State::Sent { .. }))
     }
 
+    /// The owner wants to know what becomes of the request that is out, and does not want it sent again.
+    /// False if none is out: then nothing is to be waited for.
+    pub(crate) fn send_no_more(&mut self, handle: Handle) -> bool {
+        match self.calls.get_mut(handle) {
+            Some(call) if matches!(call.state, State::Sent { .. }) => {
+                call.last = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// Runs a call until it waits or ends.
     pub(crate) fn step_call(&mut self, handle: Handle, wake: CallWake) {
         let Some(mut call) = self.calls.take(handle) else {
@@ -245,6 +260,11 @@ impl Shared {
         };
         loop {
             next = match next {
+                Next::Try | Next::Relocate | Next::Pause { .. } if call.last => {
+                    let text = "its owner does not want it any more";
+                    let error = Error::new(ErrorKind::Cancelled, text);
+                    Next::End(call.give_up(error.because(call.last_error.clone())))
+                }
                 Next::Wait(state) => {
                     call.state = state;
                     return self.calls.put(handle, call);

@@ -17,6 +17,7 @@
 //! the next wake-up. Other inputs are listed in `script.rs`.
 
 mod answers;
+mod commits;
 mod describe;
 mod pd;
 mod script;
@@ -32,7 +33,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
-    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus,
+    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Error, Event, Failure, GrpcStatus,
     Instant, KeyMode, OpId, OpOptions, Operation, WakeReason, wire,
 };
 
@@ -105,6 +106,8 @@ pub(crate) struct Story {
     pub(crate) now: Instant,
     /// When an operation that is submitted has to be over.
     pub(crate) patience: Duration,
+    /// What was chosen for commits.
+    txn: Vec<String>,
     pub(crate) regions: Vec<RegionSpec>,
     codec: KeyCodec,
     /// The physical part of PD's next timestamp; the start of a story is at 1 s.
@@ -140,6 +143,8 @@ pub(crate) struct Story {
     pub(crate) pd_limit: Option<usize>,
     /// Buckets by region, as PD tells them.
     pub(crate) buckets: BTreeMap<u64, (u64, Vec<String>)>,
+    /// The last error that an operation ended with.
+    pub(crate) last_error: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -209,6 +214,7 @@ impl Story {
             core: Core::new(config, 7, now),
             now,
             patience: Duration::from_secs(60),
+            txn: Vec::new(),
             regions: parse_regions(regions),
             codec: KeyCodec::new(mode),
             physical_ms: 1_000,
@@ -232,6 +238,7 @@ impl Story {
             buckets: BTreeMap::new(),
             stores_are_silent: false,
             addresses: BTreeMap::new(),
+            last_error: None,
         }
     }
 
@@ -341,7 +348,11 @@ impl Story {
                 let number = self.ops.get(&op).copied().unwrap_or_default();
                 let line = match result {
                     Ok(reply) => format!("= {}{}", self.op_name(number), describe::reply(&reply)),
-                    Err(error) => format!("= {}{}", self.op_name(number), describe::error(&error)),
+                    Err(error) => {
+                        let line = format!("= {}{}", self.op_name(number), describe::error(&error));
+                        self.last_error = Some(error);
+                        line
+                    }
                 };
                 self.tell(line);
             }

@@ -12,8 +12,13 @@
 //! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
-//! | `commit @TS K=V -K !K=V lock:K absent:K …` | a commit; `K=#N` is a value of N bytes |
+//! | `commit @TS K=V -K !K=V lock:K absent:K …`, `txn WORD…` | a commit, and how: see `commits.rs` |
+//! | `lock @TS @TS primary P [OPTIONS] K !K …` | pessimistic locks: start, for update; `!K` presumes that there is no value, `=K` is held already; options are `new`, `first`, `nowait`, `wait:MS`, `values`, `existence`, `only`, `force`, `open:MS` |
+//! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
+//! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
+//! | `scan_locks A..B @TS N`, `resolve_locks A..B @TS [N] [async]`, `status K of @TS [for @TS]` | locks of others |
+//! | `resolving` | what is being resolved, and for whom |
 //! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
 //! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
 //! | `wait`, `pass MS` | time goes on |
@@ -32,6 +37,7 @@
 //! | `stores`, `health STORE SCORE` | what is known of each store; a store's own word |
 //! | `move STORE ADDRESS`, `remove STORE` | where PD says that a store is; that it has left |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{self, bytes, version};
@@ -39,9 +45,10 @@ use super::{Story, failure};
 use crate::txn::{IsolationLevel, Priority, ReadOptions};
 use crate::wire::Response;
 use crate::{
-    ColumnFamily, CommitPlan, Core, KeyRange, KvPair, Mutation, MutationOp, Notice, Operation,
-    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionLookup,
-    RegionVersion, ScanSpec, StoreId, Timestamp, Value,
+    ColumnFamily, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Notice, Operation,
+    PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec, StoreId,
+    Timestamp, TxnStatusPlan, Value,
 };
 
 impl Story {
@@ -90,12 +97,23 @@ impl Story {
             }
             "merge" => self.merge(&words),
             "pd_catches_up" => self.lagging = None,
+            "txn" => self.txn = words.iter().map(|word| (*word).to_owned()).collect(),
+            "commit" => {
+                let plan = super::commits::plan(&self.txn, &words);
+                self.submit(Operation::Commit(Box::new(plan)), self.patience);
+            }
             "many" => {
                 for _ in 0..words[0].parse().expect("how many") {
                     self.submit(operation(words[1], &words[2..]), self.patience);
                 }
             }
             "stats" => self.tell_stats(&words),
+            "resolving" => {
+                for one in self.core.resolutions() {
+                    let line = super::describe::resolution(&one, &self.ops);
+                    self.tell(line);
+                }
+            }
             "link_down" => {
                 let store = StoreId(words[0].parse().expect("a store"));
                 self.core.handle_notice(self.now, Notice::LinkDown { store });
@@ -138,6 +156,10 @@ impl Story {
                 let line =
                     known.map_or("~ unknown".into(), |facts| super::describe::region(&facts));
                 self.tell(line);
+            }
+            "lost" => {
+                let lost = self.core.locks_lost(timestamp(words[0]));
+                self.tell(lost.map_or("~ kept, or none".into(), |why| format!("~ {why:?}")));
             }
             "health" => {
                 let [store, score] =
@@ -195,7 +217,10 @@ impl Story {
             "company" => self.config.tso_max_wait = Duration::from_millis(value().into()),
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
+            "scan_locks" => self.config.scan_lock_limit = value(),
+            "permits" => self.config.max_background_resolves = value() as usize,
             "limit" => self.config.max_store_requests = Some(value() as usize),
+            "txn_batch" => self.config.txn_batch_size = value() as usize,
             "breaker" => self.config.pd_breaker.error_percent = value(),
             "refresh" => {
                 let interval = Duration::from_secs(value().into());
@@ -259,7 +284,7 @@ fn pair(word: &str) -> KvPair {
     KvPair { key: bytes(key), value: bytes(value) }
 }
 
-fn timestamp(word: &str) -> Timestamp {
+pub(super) fn timestamp(word: &str) -> Timestamp {
     Timestamp::from_version(version(word)).expect("a timestamp")
 }
 
@@ -286,25 +311,44 @@ fn scan(words: &[&str], reverse: bool) -> ScanSpec {
     ScanSpec { range, limit: words[1].parse().expect("a limit"), reverse, key_only: false }
 }
 
-fn mutation(word: &str) -> Mutation {
-    let (key, op) = if let Some(key) = word.strip_prefix('-') {
-        (key, MutationOp::Delete)
-    } else if let Some(key) = word.strip_prefix("lock:") {
-        (key, MutationOp::Lock)
-    } else if let Some(key) = word.strip_prefix("absent:") {
-        (key, MutationOp::CheckNotExists)
-    } else if let Some(rest) = word.strip_prefix('!') {
-        let (key, value) = rest.split_once('=').expect("key=value");
-        (key, MutationOp::Insert(bytes(value)))
-    } else {
-        let (key, value) = word.split_once('=').expect("key=value");
-        let value = match value.strip_prefix('#') {
-            Some(len) => vec![b'x'; len.parse().expect("a length")].into(),
-            None => bytes(value),
-        };
-        (key, MutationOp::Put(value))
+fn lock_plan(words: &[&str]) -> LockPlan {
+    let mut plan = LockPlan {
+        start_ts: timestamp(words[0]),
+        for_update_ts: timestamp(words[1]),
+        primary: bytes(words[3]),
+        new_primary: false,
+        keys: Vec::new(),
+        wait: LockWait::Forever,
+        return_values: false,
+        check_existence: false,
+        lock_only_if_exists: false,
+        force: false,
+        is_first_lock: false,
+        open_for: Duration::ZERO,
+        options: Arc::default(),
     };
-    Mutation::new(bytes(key), op)
+    let ms = |word: &str| Duration::from_millis(number(word));
+    for word in &words[4..] {
+        match *word {
+            "new" => plan.new_primary = true,
+            "first" => plan.is_first_lock = true,
+            "nowait" => plan.wait = LockWait::NoWait,
+            "values" => plan.return_values = true,
+            "existence" => plan.check_existence = true,
+            "only" => plan.lock_only_if_exists = true,
+            "force" => plan.force = true,
+            _ => match (word.strip_prefix("wait:"), word.strip_prefix("open:")) {
+                (Some(wait), _) => plan.wait = LockWait::For(ms(wait)),
+                (_, Some(open)) => plan.open_for = ms(open),
+                (None, None) => plan.keys.push(LockKey {
+                    key: bytes(word.trim_start_matches(['!', '='])),
+                    presume_not_exists: word.starts_with('!'),
+                    held: word.starts_with('='),
+                }),
+            },
+        }
+    }
+    plan
 }
 
 /// `rc,low,nofill,step=3,task=7,timeout=100,tag=t,group=g,source=s`, any of them.
@@ -398,13 +442,36 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "tget" => read(ReadOperation::Get { key: bytes(words[0]) }, words[1]),
         "tbatch_get" => read(ReadOperation::BatchGet { keys: keys(&words[1..]) }, words[0]),
         "tscan" | "trscan" => read(ReadOperation::Scan(scan(words, word == "trscan")), words[2]),
-        "commit" => Operation::Commit(Box::new(CommitPlan::new(
-            timestamp(words[0]),
-            words[1..].iter().map(|word| mutation(word)).collect(),
-        ))),
         "rollback" => {
             Operation::Rollback { start_ts: timestamp(words[0]), keys: keys(&words[1..]) }
         }
+        "lock" => Operation::Lock(Box::new(lock_plan(words))),
+        "release" => {
+            let stop_heartbeat = words.get(2) == Some(&"end");
+            Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
+                start_ts: timestamp(words[0]),
+                for_update_ts: timestamp(words[1]),
+                keys: keys(&words[2 + usize::from(stop_heartbeat)..]),
+                stop_heartbeat,
+                options: Arc::default(),
+            }))
+        }
+        "scan_locks" => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(words[0]),
+            max_version: timestamp(words[1]),
+            limit: words[2].parse().expect("a limit"),
+        })),
+        "resolve_locks" => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(words[0]),
+            safe_point: timestamp(words[1]),
+            async_commit_only: words.contains(&"async"),
+            batch_size: words.get(2).and_then(|word| word.parse().ok()).unwrap_or(0),
+        })),
+        "status" => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: timestamp(words[2]),
+            primary: bytes(words[0]),
+            caller: words.get(4).map(|word| timestamp(word)),
+        })),
         "tso" => Operation::Timestamp,
         "low" => Operation::LowResolutionTimestamp,
         "stale" => {

@@ -5,9 +5,13 @@
 //! one list of mutations ([`Buffer::collect`]).
 
 mod buffer;
+mod fair;
 mod options;
 mod read_options;
 mod snapshot_cache;
+mod transaction;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use buffer::{
     Buffer, BufferLimits, Collected, Collecting, Flags, Kept, LockNeed, Savepoint, Union, UnionStep,
@@ -15,3 +19,4 @@ pub use buffer::{
 pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};
 pub use read_options::{IsolationLevel, ReadOptions};
 pub use snapshot_cache::SnapshotCache;
+pub use transaction::{LockCall, LockOptions, Transaction, TxnMode};

@@ -202,9 +202,9 @@ mod tests {
         };
         let release =
             ContextExtra { request_source: Some("source".into()), ..ContextExtra::default() };
+        assert_eq!(options.release_context().as_deref(), Some(&release));
         assert_eq!(options.write_context().as_deref(), Some(&write));
         assert_eq!(options.rollback_context().as_deref(), Some(&rollback));
-        assert_eq!(options.release_context().as_deref(), Some(&release));
     }
 
     /// transactions.md §1.4, §7.1 and §7.6.

@@ -5,9 +5,13 @@
 //! comes with a text for clients that only know the text). Here it is one value, picked in the
 //! reference's order (`wire.md` §3.2, `transactions.md` §8.3).
 
-use anatase_proto::kvrpcpb;
+use std::time::Duration;
 
-use crate::error::{AssertionFailure, ConflictReason, Error, ErrorKind, WriteConflict};
+use anatase_proto::{deadlock, kvrpcpb};
+
+use crate::error::{
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, WaitForEntry, WriteConflict,
+};
 use crate::operation::{Assertion, Key};
 use crate::timestamp::Timestamp;
 
@@ -19,7 +23,7 @@ pub(crate) enum KeyError {
     /// Another transaction, or several that share it, hold the key. Not empty.
     Locked(Vec<Lock>),
     /// Waiting for the lock would close a circle.
-    Deadlock { lock_ts: u64 },
+    Deadlock(Box<Deadlock>),
     /// The commit timestamp is below the earliest one that the lock allows.
     CommitTsExpired { key: Key, attempted: u64, min_commit_ts: Timestamp },
     /// The key that was taken for the primary is not: this is its lock.
@@ -67,11 +71,13 @@ pub(crate) struct Lock {
     pub(crate) min_commit_ts: Option<Timestamp>,
     /// The other keys of the transaction; only on the primary of an async commit.
     pub(crate) secondaries: Vec<Key>,
+    /// How long ago its owner last did something about it; `None` if the store does not say.
+    pub(crate) updated: Option<Duration>,
 }
 
 /// What a lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum LockKind {
+pub enum LockKind {
     /// To write a value.
     Put,
     /// To remove the value.
@@ -137,6 +143,8 @@ impl Lock {
             for_update_ts: Timestamp::from_version(info.lock_for_update_ts),
             min_commit_ts: Timestamp::from_version(info.min_commit_ts),
             secondaries: info.secondaries,
+            updated: (info.duration_to_last_update_ms > 0)
+                .then(|| Duration::from_millis(info.duration_to_last_update_ms)),
         })
     }
 }
@@ -192,7 +200,14 @@ impl KeyError {
             return Ok(Self::Locked(locks(*info)?));
         }
         if let Some(deadlock) = deadlock {
-            return Ok(Self::Deadlock { lock_ts: deadlock.lock_ts });
+            return Ok(Self::Deadlock(Box::new(Deadlock {
+                lock_ts: deadlock.lock_ts,
+                lock_key: deadlock.lock_key,
+                deadlock_key_hash: deadlock.deadlock_key_hash,
+                deadlock_key: deadlock.deadlock_key,
+                wait_chain: deadlock.wait_chain.into_iter().map(wait).collect(),
+                retryable: false,
+            })));
         }
         if let Some(expired) = commit_ts_expired {
             let Some(min_commit_ts) = Timestamp::from_version(expired.min_commit_ts) else {
@@ -261,10 +276,11 @@ impl KeyError {
                 }
                 None => impossible("a locked key without a lock"),
             },
-            Self::Deadlock { lock_ts } => Error::new(
-                ErrorKind::TxnRetryable,
-                format!("a deadlock with the transaction that started at {lock_ts}"),
-            ),
+            Self::Deadlock(deadlock) => {
+                let lock_ts = deadlock.lock_ts;
+                let text = format!("a deadlock with the transaction that started at {lock_ts}");
+                Error::new(ErrorKind::Deadlock(deadlock), text)
+            }
             Self::CommitTsExpired { attempted, min_commit_ts, .. } => Error::new(
                 ErrorKind::Refused,
                 format!("commit at {attempted} refused: {min_commit_ts} is the earliest possible"),
@@ -296,6 +312,17 @@ impl KeyError {
             }
             Self::Unexpected(what) => impossible(what),
         }
+    }
+}
+
+fn wait(entry: deadlock::WaitForEntry) -> WaitForEntry {
+    WaitForEntry {
+        txn: entry.txn,
+        wait_for_txn: entry.wait_for_txn,
+        key: entry.key,
+        key_hash: entry.key_hash,
+        resource_group_tag: entry.resource_group_tag,
+        waited: Duration::from_millis(entry.wait_time),
     }
 }
 
@@ -389,6 +416,7 @@ mod tests {
             for_update_ts: None,
             min_commit_ts: Some(ts(9)),
             secondaries: vec!["s".into()],
+            updated: None,
         }
     }
 
@@ -453,8 +481,8 @@ mod tests {
             ),
             (
                 kvrpcpb::KeyError { deadlock: Some(Box::default()), ..empty() },
-                KeyError::Deadlock { lock_ts: 0 },
-                ErrorKind::TxnRetryable,
+                KeyError::Deadlock(Box::default()),
+                ErrorKind::Deadlock(Box::default()),
             ),
             (
                 kvrpcpb::KeyError {
@@ -567,7 +595,7 @@ mod tests {
         let rows: [Row; 9] = [
             row!(KeyError::AlreadyExist { .. }, already_exist),
             row!(KeyError::Locked(_), locked),
-            row!(KeyError::Deadlock { .. }, deadlock),
+            row!(KeyError::Deadlock(_), deadlock),
             row!(KeyError::Conflict(_), conflict),
             row!(KeyError::Retryable(_), retryable),
             row!(KeyError::AssertionFailed(_), assertion_failed),

@@ -220,6 +220,11 @@ pub(crate) fn knows_region(response: &Response) -> bool {
         // About no region, so that no follower is asked for it.
         Response::Get(_)
         | Response::GetGcState(_)
+        | Response::PessimisticLock(_)
+        | Response::PessimisticRollback(_)
+        | Response::TxnHeartBeat(_)
+        | Response::CheckSecondaryLocks(_)
+        | Response::ScanLock(_)
         | Response::BatchGet(_)
         | Response::Scan(_)
         | Response::Prewrite(_)

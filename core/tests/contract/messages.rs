@@ -152,8 +152,25 @@ impl World {
                 self.foreign -= 1;
                 self.locked(call)
             }
+            Rpc::KvPrewrite => self.prewritten(call),
             _ => yes(call),
         }
+    }
+
+    /// As far as the transaction wants; one in four times a store cannot.
+    fn prewritten(&mut self, call: &Call) -> Response {
+        let asked: kvrpcpb::PrewriteRequest = call.request.message().expect("its message");
+        let mut reply = kvrpcpb::PrewriteResponse::default();
+        self.last += 1;
+        if !self.last.is_multiple_of(4) {
+            let at = asked.min_commit_ts.max(self.last);
+            if asked.try_one_pc {
+                reply.one_pc_commit_ts = at;
+            } else if asked.use_async_commit {
+                reply.min_commit_ts = at;
+            }
+        }
+        Response::Prewrite(reply)
     }
 
     /// A lock of one of a few transactions, which then turn out to be alive, committed or rolled back.
@@ -165,6 +182,10 @@ impl World {
             lock_version: start,
             lock_ttl: 3_000,
             txn_size: 1 + start % 2 * 1_000,
+            lock_type: match self.foreign % 3 {
+                0 => kvrpcpb::Op::PessimisticLock.into(),
+                _ => kvrpcpb::Op::Put.into(),
+            },
             ..Default::default()
         };
         let error = kvrpcpb::KeyError { locked: Some(info.into()), ..Default::default() };
@@ -192,6 +213,21 @@ impl World {
         let mut status = kvrpcpb::CheckTxnStatusResponse::default();
         match asked.lock_ts % 4 {
             0 => status.commit_version = asked.lock_ts + 1,
+            // Committed asynchronously; its secondaries are found to be gone.
+            1 if asked.lock_ts % 8 == 1 && !asked.force_sync_commit => {
+                let primary = kvrpcpb::LockInfo {
+                    key: asked.primary_key.clone(),
+                    primary_lock: asked.primary_key,
+                    lock_version: asked.lock_ts,
+                    lock_ttl: 1,
+                    use_async_commit: true,
+                    min_commit_ts: asked.lock_ts + 1,
+                    secondaries: KEYS.iter().map(|key| self.wire(key)).collect(),
+                    ..Default::default()
+                };
+                status.lock_ttl = 1;
+                status.lock_info = Some(primary.into());
+            }
             1 => {
                 status.lock_ttl = 3_000;
                 status.action = kvrpcpb::Action::MinCommitTsPushed.into();
@@ -619,7 +655,9 @@ impl World {
             Rpc::KvPrewrite => {
                 let errors = errors.into_iter().cycle().take(chance.below(3) as usize).collect();
                 let one_pc_commit_ts = chance.rarely(8, |_| version).unwrap_or(0);
-                with!(Prewrite, PrewriteResponse, errors: errors, one_pc_commit_ts: one_pc_commit_ts)
+                let min_commit_ts = chance.rarely(2, |_| version).unwrap_or(0);
+                with!(Prewrite, PrewriteResponse, errors: errors,
+                    one_pc_commit_ts: one_pc_commit_ts, min_commit_ts: min_commit_ts)
             }
             Rpc::KvCommit => with!(Commit, CommitResponse, error: boxed, commit_version: version),
             Rpc::KvBatchRollback => with!(BatchRollback, BatchRollbackResponse, error: boxed),
@@ -630,6 +668,22 @@ impl World {
                 let lock_info = chance.rarely(4, |chance| self.lock(chance, 1).into());
                 with!(CheckTxnStatus, CheckTxnStatusResponse, error: boxed, lock_ttl: ttl,
                     commit_version: commit_version, action: action, lock_info: lock_info)
+            }
+            Rpc::KvCheckSecondaryLocks => {
+                let error = boxed.filter(|_| not_found);
+                let locks = (0..chance.below(3)).map(|_| self.lock(chance, 1)).collect();
+                let commit_ts = chance.rarely(3, |_| version).unwrap_or(0);
+                with!(CheckSecondaryLocks, CheckSecondaryLocksResponse, error: error,
+                    locks: locks, commit_ts: commit_ts)
+            }
+            Rpc::KvScanLock => {
+                let error = boxed.filter(|_| not_found);
+                let locks = (0..chance.below(3)).map(|_| self.lock(chance, 1)).collect();
+                with!(ScanLock, ScanLockResponse, error: error, locks: locks)
+            }
+            Rpc::KvPessimisticRollback => {
+                let errors = errors.into_iter().cycle().take(chance.below(2) as usize).collect();
+                with!(PessimisticRollback, PessimisticRollbackResponse, errors: errors)
             }
             _ => Response::decode(rpc, Bytes::new()).expect("the empty message"),
         }
