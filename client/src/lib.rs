@@ -56,8 +56,8 @@ mod transport;
 mod txn;
 mod waiters;
 
-pub use anatase_core::txn::{IsolationLevel, Priority};
-pub use anatase_core::{ColumnFamily, Timestamp};
+pub use anatase_core::txn::{AssertionLevel, DiskFullOpt, IsolationLevel, Priority};
+pub use anatase_core::{ColumnFamily, CommittedBy, Timestamp};
 pub use bytes::Bytes;
 
 pub use config::{ApiVersion, Config};
@@ -77,7 +77,8 @@ pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
 pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
-    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, FoundLock, LockKind, LocksResolved,
-    ResolutionStage, ResolveLocksOptions, ResolvingLocks, Savepoint, Snapshot, Transaction,
-    TransactionClient, TransactionRead, TransactionReadFuture, TxnState,
+    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, FoundLock, LockKind, LockRequest,
+    LockedKey, LocksResolved, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Savepoint,
+    Snapshot, Transaction, TransactionClient, TransactionOptions, TransactionRead,
+    TransactionReadFuture, TxnState,
 };

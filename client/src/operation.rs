@@ -29,6 +29,8 @@ pub struct OperationFuture<T> {
     kind: Kind<T>,
     /// Of a read through a cache: where the answer goes.
     fill: Option<Box<Fill>>,
+    /// It goes on without whoever waits for it.
+    detached: bool,
 }
 
 /// What is known about an operation beforehand.
@@ -74,16 +76,29 @@ impl<T> OperationFuture<T> {
         kind: Kind<T>,
     ) -> Self {
         let state = State::New { operation, timeout };
-        Self { handle, state, begun: Instant::ORIGIN, kind, fill: None }
+        Self { handle, state, begun: Instant::ORIGIN, kind, fill: None, detached: false }
     }
 
     pub(crate) fn settled(handle: Arc<Handle>, result: Result<T>, kind: Kind<T>) -> Self {
-        Self { handle, state: State::Settled(result), begun: Instant::ORIGIN, kind, fill: None }
+        Self {
+            handle,
+            state: State::Settled(result),
+            begun: Instant::ORIGIN,
+            kind,
+            fill: None,
+            detached: false,
+        }
     }
 
     /// How long it has been under way.
     pub(crate) fn elapsed(&self) -> Duration {
         self.handle.driver.now().since(self.begun)
+    }
+
+    /// The same, to its end also if the future is dropped once it has begun.
+    pub(crate) fn in_background(mut self) -> Self {
+        self.detached = true;
+        self
     }
 
     /// The same read, through a cache.
@@ -97,7 +112,7 @@ impl<T> OperationFuture<T> {
         match cache.look_up(operation) {
             Ok(Lookup::Known(reply)) => {
                 let state = State::Known(reply);
-                Self { handle, state, begun: Instant::ORIGIN, kind, fill: None }
+                Self { handle, state, begun: Instant::ORIGIN, kind, fill: None, detached: false }
             }
             Ok(Lookup::Ask(operation, fill)) => {
                 let mut read = Self::new(handle, operation, timeout, kind);
@@ -172,7 +187,10 @@ impl<T> Future for OperationFuture<T> {
 impl<T> Drop for OperationFuture<T> {
     fn drop(&mut self) {
         if let State::Waiting { op, ticket } = self.state {
-            self.handle.driver.cancel(op, ticket);
+            match self.detached {
+                true => self.handle.driver.leave(op, ticket),
+                false => self.handle.driver.cancel(op, ticket),
+            }
         }
     }
 }
@@ -253,6 +271,13 @@ pub(crate) mod kinds {
     pub(crate) const REGIONS: Kind<Vec<RegionRanges>> = Kind {
         take: |reply| match reply {
             Reply::Regions(regions) => Some(regions),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const LOCKED: Kind<anatase_core::LockReply> = Kind {
+        take: |reply| match reply {
+            Reply::Locked(locked) => Some(locked),
             _ => None,
         },
         writes: false,

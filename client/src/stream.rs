@@ -26,6 +26,7 @@ use crate::key::{Key, KvPair};
 use crate::operation::{OperationFuture, kinds};
 use crate::range::BoundRange;
 use crate::raw::MAX_RAW_SCAN_LIMIT;
+use crate::txn::State;
 
 /// What is scanned.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(crate) enum Source {
         at: Timestamp,
         options: Option<Arc<ReadOptions>>,
         /// What a transaction has written, laid over it.
-        over: Option<Arc<Mutex<Buffer>>>,
+        over: Option<Arc<Mutex<State>>>,
     },
 }
 
@@ -53,14 +54,14 @@ impl Source {
     }
 
     /// The same with what a transaction has written laid over it, if it is a snapshot.
-    pub(crate) fn over(mut self, buffer: Arc<Mutex<Buffer>>) -> Self {
+    pub(crate) fn over(mut self, buffer: Arc<Mutex<State>>) -> Self {
         if let Self::Snapshot { over, .. } = &mut self {
             *over = Some(buffer);
         }
         self
     }
 
-    fn buffer(&self) -> Option<&Mutex<Buffer>> {
+    fn buffer(&self) -> Option<&Mutex<State>> {
         match self {
             Self::Raw { .. } => None,
             Self::Snapshot { over, .. } => over.as_deref(),
@@ -70,7 +71,9 @@ impl Source {
     fn step(&self, union: &mut Union) -> UnionStep {
         match self.buffer() {
             None => union.next(&Buffer::default()),
-            Some(buffer) => union.next(&buffer.lock().unwrap_or_else(PoisonError::into_inner)),
+            Some(state) => {
+                union.next(state.lock().unwrap_or_else(PoisonError::into_inner).buffer())
+            }
         }
     }
 

@@ -254,6 +254,11 @@ impl Core {
 
     // ---- facts ---------------------------------------------------------------------------------
 
+    /// What it draws from.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
     /// What has been done so far, in numbers.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats

@@ -56,7 +56,7 @@ async fn write(txn: &Transaction, model: &mut Model, dice: &mut Dice, value: &st
             txn.delete(key.clone()).await.unwrap();
             model.remove(&key);
         }
-        3 => txn.lock_keys([key]).await.unwrap(),
+        3 => drop(txn.lock_keys([key]).await.unwrap()),
         _ => {
             txn.put(key.clone(), value.to_owned()).await.unwrap();
             model.insert(key, value.to_owned());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anatase_core::{KeyMode, Operation, Timestamp};
 
+use super::options::TransactionOptions;
 use super::snapshot::Settings;
 use super::{Snapshot, Transaction};
 use crate::config::Config;
@@ -41,8 +42,8 @@ use crate::transport::Transport;
 ///
 /// The type parameter only says where [`TransactionClient::new`] finds its runtime.
 pub struct TransactionClient<R> {
-    handle: Arc<Handle>,
-    settings: Settings,
+    pub(super) handle: Arc<Handle>,
+    pub(super) settings: Settings,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -126,7 +127,23 @@ impl<R> TransactionClient<R> {
     /// Begins an optimistic transaction: it reads a snapshot, keeps its writes to itself, and finds
     /// out at commit whether somebody else was faster. Costs one timestamp of PD.
     pub fn begin_optimistic(&self) -> Begin {
-        Begin { handle: self.handle.clone(), limit: self.settings.timeout, settings: self.settings }
+        self.begin_with_options(TransactionOptions::new_optimistic())
+    }
+
+    /// Begins a pessimistic transaction: it locks each key before it writes it. Costs one timestamp of
+    /// PD.
+    pub fn begin_pessimistic(&self) -> Begin {
+        self.begin_with_options(TransactionOptions::new_pessimistic())
+    }
+
+    /// Begins a transaction with what was chosen about it.
+    pub fn begin_with_options(&self, options: TransactionOptions) -> Begin {
+        Begin {
+            handle: self.handle.clone(),
+            limit: self.settings.timeout,
+            settings: self.settings,
+            options: Box::new(options),
+        }
     }
 
     /// The state of the store at `at`. Sends nothing.
@@ -242,6 +259,7 @@ pub struct Begin {
     handle: Arc<Handle>,
     limit: Duration,
     settings: Settings,
+    options: Box<TransactionOptions>,
 }
 
 impl Begin {
@@ -254,14 +272,14 @@ impl Begin {
     /// How many bytes a key of the transaction and its value may have together, instead of
     /// [`Config::with_max_entry_size`].
     pub fn max_entry_size(mut self, bytes: usize) -> Self {
-        self.settings.limits.entry = bytes;
+        self.options.limits.get_or_insert(self.settings.limits).entry = bytes;
         self
     }
 
     /// How many bytes all keys and values of the transaction may have together, instead of
     /// [`Config::with_max_transaction_size`].
     pub fn max_transaction_size(mut self, bytes: usize) -> Self {
-        self.settings.limits.total = bytes;
+        self.options.limits.get_or_insert(self.settings.limits).total = bytes;
         self
     }
 }
@@ -272,13 +290,14 @@ impl IntoFuture for Begin {
 
     fn into_future(self) -> BeginFuture {
         let begun = self.handle.driver.now();
-        let stamp = OperationFuture::new(
-            self.handle.clone(),
-            Operation::Timestamp,
-            self.limit,
-            kinds::TIMESTAMP,
-        );
-        BeginFuture { handle: self.handle, settings: self.settings, begun, stamp }
+        let Self { handle, limit, settings, options } = self;
+        let stamp = match options.start {
+            Some(start) => OperationFuture::settled(handle.clone(), Ok(start), kinds::TIMESTAMP),
+            None => {
+                OperationFuture::new(handle.clone(), Operation::Timestamp, limit, kinds::TIMESTAMP)
+            }
+        };
+        BeginFuture { handle, settings, options, begun, stamp }
     }
 }
 
@@ -297,6 +316,7 @@ impl fmt::Debug for Begin {
 pub struct BeginFuture {
     handle: Arc<Handle>,
     settings: Settings,
+    options: Box<TransactionOptions>,
     begun: Instant,
     stamp: OperationFuture<Timestamp>,
 }
@@ -308,7 +328,8 @@ impl Future for BeginFuture {
         let this = self.get_mut();
         Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
             let snapshot = Snapshot::new(this.handle.clone(), start, this.settings);
-            Transaction::new(snapshot, this.handle.clone(), this.begun, this.settings)
+            let handle = this.handle.clone();
+            Transaction::new(snapshot, handle, this.begun, this.settings, &this.options)
         })
     }
 }

@@ -54,7 +54,7 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
         let reader = Reader { txn, until };
         let step = match merge {
             Merge::Get { key, take } => {
-                let known = txn.buffer().get(&key);
+                let known = txn.state().buffer().get(&key);
                 match known {
                     Some(value) => Step::Known(Some(take(value))),
                     None => {
@@ -64,17 +64,17 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                 }
             }
             Merge::BatchGet { keys, take } => {
-                let buffer = txn.buffer();
+                let state = txn.state();
                 let mut known = Vec::with_capacity(keys.len());
                 let mut missing = Vec::new();
                 for key in keys {
-                    let value = buffer.get(&key);
+                    let value = state.buffer().get(&key);
                     if value.is_none() {
                         missing.push(key);
                     }
                     known.push(value);
                 }
-                drop(buffer);
+                drop(state);
                 let read = reader.read(ReadOperation::BatchGet { keys: missing }, kinds::VALUES);
                 Step::BatchGet { read, known, take }
             }
@@ -185,18 +185,18 @@ impl<T> Future for TransactionReadFuture<'_, T> {
             Step::Scan(scan) => loop {
                 let page = ready!(Pin::new(&mut scan.read).poll(cx))?;
                 scan.union.feed(scan.asked, page)?;
-                let buffer = reader.txn.buffer();
+                let state = reader.txn.state();
                 let over = loop {
                     if scan.found.len() == scan.limit {
                         break true;
                     }
-                    match scan.union.next(&buffer) {
+                    match scan.union.next(state.buffer()) {
                         UnionStep::Pair(pair) => scan.found.push(pair.into()),
                         UnionStep::End => break true,
                         UnionStep::Feed => break false,
                     }
                 };
-                drop(buffer);
+                drop(state);
                 // Where one page was thinned out the next may be as well: a few more pairs than
                 // needed cost less than one more round.
                 scan.asked = ((scan.limit - scan.found.len()) as u32).max(MORE);

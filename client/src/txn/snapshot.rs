@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anatase_core::txn::{Buffer, BufferLimits, IsolationLevel, Priority, ReadOptions};
+use anatase_core::txn::{BufferLimits, IsolationLevel, Priority, ReadOptions};
 use anatase_core::{KeyRange, Operation, ReadOperation, ScanSpec, Timestamp};
 
+use super::State;
 use super::cache::Cache;
 use crate::driver::Handle;
 use crate::key::{Key, KvPair, Value};
@@ -44,6 +45,11 @@ pub(crate) struct Settings {
 impl Snapshot {
     pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, settings: Settings) -> Self {
         Self { handle, at, settings, options: None, cache: Cache::new(settings.cache) }
+    }
+
+    /// The same at another timestamp.
+    pub(super) fn at(&self, at: Timestamp) -> Self {
+        Self { options: self.options.clone(), ..Self::new(self.handle.clone(), at, self.settings) }
     }
 
     fn with(mut self, change: impl FnOnce(&mut ReadOptions)) -> Self {
@@ -210,7 +216,7 @@ impl Snapshot {
     /// As [`Snapshot::scan_stream`], with what a transaction has written laid over it.
     pub(crate) fn stream_over(
         &self,
-        buffer: Arc<Mutex<Buffer>>,
+        buffer: Arc<Mutex<State>>,
         range: BoundRange,
     ) -> ScanStream<KvPair> {
         let (handle, source) = (self.handle.clone(), self.source().over(buffer));
@@ -220,7 +226,7 @@ impl Snapshot {
     /// As [`Snapshot::stream_over`], without the values.
     pub(crate) fn keys_stream_over(
         &self,
-        buffer: Arc<Mutex<Buffer>>,
+        buffer: Arc<Mutex<State>>,
         range: BoundRange,
     ) -> ScanStream<Key> {
         let (handle, source) = (self.handle.clone(), self.source().over(buffer));
