@@ -140,7 +140,10 @@ async fn nothing_to_commit_is_no_commit() {
     rolled_back.put("k", "v").await.unwrap();
     server.shutdown().await;
     assert_eq!(empty.commit().await.unwrap(), None);
-    assert!(matches!(read_only.commit().outcome().await, CommitOutcome::Committed { at: None, .. }));
+    assert!(matches!(
+        read_only.commit().outcome().await,
+        CommitOutcome::Committed { at: None, .. }
+    ));
     rolled_back.rollback().await.unwrap();
 }
 

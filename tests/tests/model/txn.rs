@@ -81,13 +81,10 @@ struct Way {
     causal: bool,
 }
 
-/// Whether locks of async commits that were left behind are recovered by whoever meets them.
-const RECOVERED: bool = false;
-
 impl Arbitrary for Way {
     fn arbitrary(g: &mut Gen) -> Self {
         Self {
-            async_commit: RECOVERED && bool::arbitrary(g),
+            async_commit: bool::arbitrary(g),
             one_pc: bool::arbitrary(g),
             causal: u8::arbitrary(g) % 4 == 0,
         }
