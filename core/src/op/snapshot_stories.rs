@@ -263,3 +263,24 @@ fn options_are_told_to_the_store() {
     assert_eq!(context.isolation_level(), IsolationLevel::Rc);
     assert_eq!(context.priority(), CommandPri::Low);
 }
+
+/// peers.md D16: a scan goes from region to region as far as it needs, a page at a time, and never asks
+/// for more than is wanted.
+#[test]
+fn d16_a_scan_asks_one_region_after_the_other() {
+    story(
+        Txn,
+        "..g=1 g..p=2 p..=3",
+        "
+        $ page 2
+        $ tscan a..z 3 @900.0
+        > 1 store 1 KvScan a..z limit 2 @900.0 | region 1
+        $ 1 pairs a=1 b=2
+        > 2 store 1 KvScan b<00>..z limit 1 @900.0 | region 1
+        $ 2 pairs
+        > 3 store 1 KvScan g..z limit 1 @900.0 | region 2
+        $ 3 pairs h=3
+        = pairs a=1 b=2 h=3
+        ",
+    );
+}
