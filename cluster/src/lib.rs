@@ -54,8 +54,9 @@
 //! groups, GC barriers, watches. Shared locks are aborted with a text that says so. API V2 is refused by stores, though PD knows the default keyspace.
 //!
 //! Not there at all: replication (there is one copy of the data, and replicas never lag), raft
-//! logs, execution details in responses, buckets, the locks that a leader has in memory while it
-//! writes what it has computed a commit timestamp for (a call is executed in one piece).
+//! logs, execution details in responses, the locks that a leader has in memory while it writes what it
+//! has computed a commit timestamp for (a call is executed in one piece). Buckets are what PD was told
+//! of ([`Cluster::set_buckets`]); stores know none.
 //!
 //! As on TiKV, a read below the safe point is not refused and may miss what was collected: it is for
 //! clients to compare.
