@@ -227,8 +227,8 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use anatase_proto::kvrpcpb::{
-        CheckSecondaryLocksRequest, GetHealthFeedbackRequest, PessimisticLockRequest,
-        RawGetRequest, RawPutRequest,
+        CheckSecondaryLocksRequest, FlushRequest, GetHealthFeedbackRequest, RawGetRequest,
+        RawPutRequest,
     };
     use anatase_proto::tikvpb::BatchCommandsEmptyRequest;
 
@@ -311,9 +311,7 @@ mod tests {
         let mut cluster = small();
         let flush = Some(Asked::Flush(FlushRequest::default()));
         let answer = send(&mut cluster, vec![(1, flush)]);
-        let Some(Answered::Flush(response)) =
-            &answer.messages[0].response.responses[0].cmd
-        else {
+        let Some(Answered::Flush(response)) = &answer.messages[0].response.responses[0].cmd else {
             panic!()
         };
         assert!(response.errors[0].abort.contains("not modelled"));
