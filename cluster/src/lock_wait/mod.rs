@@ -29,6 +29,8 @@
 //! their time, which a client can only take for a slow release.
 
 mod deadlock;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
