@@ -1,9 +1,14 @@
 //! No request makes the cluster panic, whatever its bytes are: other people's clients are pointed
 //! at it, and so is whatever else finds the port.
 
-use anatase_cluster::{Cluster, ClusterConfig, PdMetadata};
+use std::collections::BTreeSet;
+
+use anatase_cluster::{Cluster, ClusterConfig, PdMetadata, Served, Ticket};
 use anatase_proto::{
-    kvrpcpb::{self, Context, KeyRange, KvPair, Mutation, Op, TxnInfo},
+    kvrpcpb::{
+        self, Context, KeyRange, KvPair, Mutation, Op, TxnInfo,
+        prewrite_request::ForUpdateTsConstraint,
+    },
     pdpb,
     prost::Message,
     rpc::Rpc,
@@ -51,7 +56,7 @@ fn request(g: &mut Gen, cluster: &Cluster) -> (u64, Rpc, Vec<u8>) {
     let context: Option<Box<Context>> = Some(Box::new(set));
     let (limit, flag) = (number(g) as u32, bool::arbitrary(g));
     let (start_version, version) = (number(g), number(g));
-    let (rpc, body) = match u8::arbitrary(g) % 19 {
+    let (rpc, body) = match u8::arbitrary(g) % 24 {
         0 => (Rpc::KvGet, {
             let key = key(g);
             kvrpcpb::GetRequest { context, key, version, need_commit_ts: flag }.encode_to_vec()
@@ -84,7 +89,16 @@ fn request(g: &mut Gen, cluster: &Cluster) -> (u64, Rpc, Vec<u8>) {
                 lock_ttl: number(g),
                 min_commit_ts: number(g),
                 assertion_level: i32::from(u8::arbitrary(g) % 4),
-                for_update_ts: u64::from(u8::arbitrary(g) % 8 == 0),
+                for_update_ts: if flag { number(g) } else { 0 },
+                pessimistic_actions: (0..u8::arbitrary(g) % 5)
+                    .map(|_| i32::from(u8::arbitrary(g) % 4))
+                    .collect(),
+                for_update_ts_constraints: (0..u8::arbitrary(g) % 2)
+                    .map(|_| ForUpdateTsConstraint {
+                        index: u32::from(u8::arbitrary(g) % 3),
+                        expected_for_update_ts: number(g),
+                    })
+                    .collect(),
                 ..Default::default()
             };
             request.encode_to_vec()
@@ -195,6 +209,43 @@ fn request(g: &mut Gen, cluster: &Cluster) -> (u64, Rpc, Vec<u8>) {
             }
             .encode_to_vec()
         }),
+        18..=21 => (Rpc::KvPessimisticLock, {
+            // Small numbers, so that transactions meet.
+            let small = |g: &mut Gen| u64::from(u8::arbitrary(g) % 6);
+            let odd = u8::arbitrary(g) % 8 == 0;
+            let mutations = keys(g).into_iter().map(|key| Mutation {
+                op: if odd { number(g) as i32 } else { Op::PessimisticLock as i32 },
+                key,
+                assertion: i32::from(u8::arbitrary(g) % 4),
+                ..Default::default()
+            });
+            let request = kvrpcpb::PessimisticLockRequest {
+                context,
+                mutations: mutations.collect(),
+                primary_lock: key(g),
+                start_version: if odd { start_version } else { small(g) },
+                for_update_ts: if odd { version } else { small(g) },
+                lock_ttl: number(g),
+                min_commit_ts: number(g),
+                is_first_lock: u8::arbitrary(g) % 4 == 0,
+                wait_timeout: if odd { number(g) as i64 } else { 1000 },
+                return_values: flag,
+                check_existence: bool::arbitrary(g),
+                lock_only_if_exists: flag && bool::arbitrary(g),
+                wake_up_mode: i32::from(u8::arbitrary(g) % 3),
+                ..Default::default()
+            };
+            request.encode_to_vec()
+        }),
+        22 => (Rpc::KvPessimisticRollback, {
+            let request = kvrpcpb::PessimisticRollbackRequest {
+                context,
+                start_version: u64::from(u8::arbitrary(g) % 6),
+                for_update_ts: number(g),
+                keys: keys(g),
+            };
+            request.encode_to_vec()
+        }),
         _ => (Rpc::SplitRegion, {
             let split_keys = keys(g);
             kvrpcpb::SplitRegionRequest {
@@ -273,6 +324,7 @@ fn nothing_panics() {
     fn storm(Noise(seed): Noise) -> bool {
         let g = &mut Gen::from_size_and_seed(30, seed);
         let mut cluster = ClusterConfig::default().split_keys(["m"]).pd_members(2).build();
+        let mut parked = BTreeSet::new();
         for _ in 0..60 {
             match u8::arbitrary(g) % 16 {
                 0 => {
@@ -300,11 +352,24 @@ fn nothing_panics() {
                 _ => {
                     let (store, rpc, body) = request(g, &cluster);
                     let body = maybe_damage(g, body);
-                    let _ = cluster.handle(store, rpc, body);
+                    match cluster.handle_or_park(store, rpc, body) {
+                        Served::Parked(ticket) => drop(parked.insert(ticket)),
+                        Served::Answered(_) => {}
+                    }
                 }
             }
+            tell(&mut cluster, &mut parked);
         }
-        true
+        // Nobody waits for ever.
+        cluster.set_now_ms(u64::MAX);
+        tell(&mut cluster, &mut parked);
+        parked.is_empty() && cluster.parked().is_empty() && cluster.next_wake_ms().is_none()
+    }
+    /// Whoever was parked is told once.
+    fn tell(cluster: &mut Cluster, parked: &mut BTreeSet<Ticket>) {
+        for woken in cluster.take_woken() {
+            assert!(parked.remove(&woken.ticket), "{woken:?}");
+        }
     }
     QuickCheck::new().tests(500).quickcheck(storm as fn(Noise) -> bool);
 }
@@ -317,7 +382,9 @@ fn the_same_questions_get_the_same_answers() {
     for _ in 0..500 {
         let (store, rpc, body) = request(g, &one);
         let body = Bytes::from(body);
-        assert_eq!(one.handle(store, rpc, body.clone()), other.handle(store, rpc, body));
+        let answer = one.handle_or_park(store, rpc, body.clone());
+        assert_eq!(answer, other.handle_or_park(store, rpc, body));
+        assert_eq!(one.take_woken(), other.take_woken());
     }
     assert_eq!(format!("{one:?}"), format!("{other:?}"));
 }

@@ -399,3 +399,213 @@ async fn ways_to_commit() {
     let late: kvrpcpb::PrewriteResponse = store.call(Rpc::KvPrewrite, &request).await.unwrap();
     assert!(late.errors[0].conflict.is_some());
 }
+
+/// A request for a pessimistic lock that waits, to the leader of the key's region, and where that
+/// is.
+fn lock(
+    server: &Server,
+    start_version: u64,
+    key: &str,
+    wait_timeout: i64,
+) -> (String, kvrpcpb::PessimisticLockRequest) {
+    let (address, context) = server.with(|cluster| {
+        let region = cluster.region_of(key.as_bytes()).unwrap().id;
+        let store = cluster.leader_of(region).unwrap();
+        let address = cluster.store(store).unwrap().address.clone();
+        (address, Some(Box::new(cluster.context_for(region))))
+    });
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    let mutation = kvrpcpb::Mutation {
+        op: kvrpcpb::Op::PessimisticLock as i32,
+        key: key.clone(),
+        ..Default::default()
+    };
+    let request = kvrpcpb::PessimisticLockRequest {
+        context,
+        mutations: vec![mutation],
+        primary_lock: key,
+        start_version,
+        for_update_ts: start_version,
+        lock_ttl: 20_000,
+        wait_timeout,
+        ..Default::default()
+    };
+    (address, request)
+}
+
+async fn locks(server: &Server, start_version: u64, key: &str) -> kvrpcpb::PessimisticLockResponse {
+    let (address, request) = lock(server, start_version, key, -1);
+    Client::connect(&address).await.call(Rpc::KvPessimisticLock, &request).await.unwrap()
+}
+
+fn waits(
+    server: &Server,
+    start_version: u64,
+    key: &str,
+    change: impl FnOnce(&mut kvrpcpb::PessimisticLockRequest),
+) -> tokio::task::JoinHandle<Result<kvrpcpb::PessimisticLockResponse, Lost>> {
+    let (address, mut request) = lock(server, start_version, key, 0);
+    change(&mut request);
+    tokio::spawn(async move {
+        Client::connect(&address).await.call(Rpc::KvPessimisticLock, &request).await
+    })
+}
+
+/// Until so many requests wait.
+async fn parked(server: &Server, count: usize) {
+    for _ in 0..2000 {
+        if server.with(|cluster| cluster.parked().len()) == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?}", server.with(|cluster| cluster.parked()));
+}
+
+async fn release(server: &Server, start_version: u64, key: &str) {
+    let (address, request) = lock(server, start_version, key, -1);
+    let request = kvrpcpb::PessimisticRollbackRequest {
+        context: request.context,
+        start_version,
+        for_update_ts: u64::MAX,
+        keys: vec![request.primary_lock],
+    };
+    let response: kvrpcpb::PessimisticRollbackResponse =
+        Client::connect(&address).await.call(Rpc::KvPessimisticRollback, &request).await.unwrap();
+    assert_eq!(response, kvrpcpb::PessimisticRollbackResponse::default());
+}
+
+/// By a call of another client, as soon as the holder lets go; and in fair locking with the lock.
+#[tokio::test]
+async fn a_parked_request_is_answered_when_the_holder_is_done() {
+    let server = serve().await;
+    assert_eq!(locks(&server, 10, "k").await, kvrpcpb::PessimisticLockResponse::default());
+    let fair = kvrpcpb::PessimisticLockWakeUpMode::WakeUpModeForceLock as i32;
+    let plain = waits(&server, 20, "k", |_| {});
+    parked(&server, 1).await;
+    release(&server, 10, "k").await;
+    let woken = plain.await.unwrap().unwrap();
+    let conflict = woken.errors[0].conflict.as_ref().unwrap();
+    assert_eq!((conflict.conflict_ts, conflict.conflict_commit_ts), (10, 0));
+
+    // The holder commits this time.
+    locks(&server, 30, "k").await;
+    let waiting = waits(&server, 40, "k", |request| request.wake_up_mode = fair);
+    parked(&server, 1).await;
+    let (address, request) = lock(&server, 30, "k", -1);
+    let mut store = Client::connect(&address).await;
+    let prewrite = kvrpcpb::PrewriteRequest {
+        context: request.context.clone(),
+        mutations: vec![kvrpcpb::Mutation {
+            key: "k".into(),
+            value: "v".into(),
+            ..Default::default()
+        }],
+        primary_lock: "k".into(),
+        start_version: 30,
+        for_update_ts: 30,
+        pessimistic_actions: vec![1],
+        ..Default::default()
+    };
+    let done: kvrpcpb::PrewriteResponse = store.call(Rpc::KvPrewrite, &prewrite).await.unwrap();
+    assert_eq!(done.errors, []);
+    let commit = kvrpcpb::CommitRequest {
+        context: request.context,
+        start_version: 30,
+        commit_version: 50,
+        keys: vec!["k".into()],
+        ..Default::default()
+    };
+    let done: kvrpcpb::CommitResponse = store.call(Rpc::KvCommit, &commit).await.unwrap();
+    assert_eq!(done.error, None);
+    let result = &waiting.await.unwrap().unwrap().results[0];
+    assert_eq!((&result.value[..], result.locked_with_conflict_ts), (&b"v"[..], 50));
+}
+
+/// Nothing but time goes by: the server wakes who waits by itself.
+#[tokio::test]
+async fn a_parked_request_is_answered_when_its_time_is_over() {
+    let server = serve().await;
+    locks(&server, 10, "k").await;
+    let began = tokio::time::Instant::now();
+    let refused = locks(&server, 20, "k").await;
+    assert!(refused.errors[0].locked.is_some(), "no wait");
+    let short = waits(&server, 30, "k", |request| request.wait_timeout = 50);
+    let long = waits(&server, 20, "k", |request| request.wait_timeout = 200);
+    for (waiting, ms) in [(short, 50), (long, 200)] {
+        let response = waiting.await.unwrap().unwrap();
+        assert_eq!(response.errors[0].locked.as_ref().unwrap().lock_version, 10);
+        // The store counts whole milliseconds.
+        assert!(began.elapsed() >= Duration::from_millis(ms - 1), "{:?}", began.elapsed());
+    }
+    assert!(began.elapsed() < Duration::from_secs(20));
+    // The second in a queue, a little after the first.
+    let first = waits(&server, 20, "k", |_| {});
+    let second = waits(&server, 30, "k", |_| {});
+    parked(&server, 2).await;
+    release(&server, 10, "k").await;
+    for waiting in [first, second] {
+        assert!(waiting.await.unwrap().unwrap().errors[0].conflict.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_deadlock_is_told_to_who_closes_the_circle() {
+    let server = serve().await;
+    locks(&server, 10, "a").await;
+    locks(&server, 20, "z").await;
+    let waiting = waits(&server, 10, "z", |_| {});
+    parked(&server, 1).await;
+    let closing = waits(&server, 20, "a", |_| {}).await.unwrap().unwrap();
+    let deadlock = closing.errors[0].deadlock.as_ref().unwrap();
+    assert_eq!((deadlock.lock_ts, &deadlock.lock_key[..]), (10, &b"a"[..]));
+    let chain: Vec<_> = deadlock.wait_chain.iter().map(|it| (it.txn, it.wait_for_txn)).collect();
+    assert_eq!(chain, [(10, 20), (20, 10)]);
+    assert_eq!(deadlock.deadlock_key_hash, deadlock.wait_chain[0].key_hash);
+    release(&server, 20, "z").await;
+    assert!(waiting.await.unwrap().unwrap().errors[0].conflict.is_some());
+}
+
+/// In a batch the other commands are answered meanwhile; a store that stops answers nobody.
+#[tokio::test]
+async fn commands_wait_in_batches_and_stores_stop_under_them() {
+    let server = serve().await;
+    locks(&server, 10, "k").await;
+    let (address, request) = lock(&server, 20, "k", 0);
+    let mut store = Client::connect(&address).await;
+    let mut stream = store.open(Rpc::BatchCommands).await;
+    let (_, read) = get(&server, "k");
+    stream.send(&batch([(5, Asked::PessimisticLock(request.clone())), (6, Asked::RawGet(read))]));
+    let first: BatchCommandsResponse = stream.next().await.unwrap().unwrap();
+    assert_eq!(first.request_ids, [6]);
+    release(&server, 10, "k").await;
+    let late: BatchCommandsResponse = stream.next().await.unwrap().unwrap();
+    assert_eq!(late.request_ids, [5]);
+    let Some(Answered::PessimisticLock(woken)) = &late.responses[0].cmd else { panic!() };
+    assert!(woken.errors[0].conflict.is_some());
+
+    locks(&server, 10, "k").await;
+    stream.send(&batch([(7, Asked::PessimisticLock(request))]));
+    let unary = waits(&server, 30, "k", |_| {});
+    parked(&server, 2).await;
+    let leader = server.with(|cluster| cluster.store_at(&address)).unwrap();
+    server.stop_store(leader);
+    assert_eq!(unary.await.unwrap(), Err(Lost::Connection));
+    let ended: Option<Result<BatchCommandsResponse, Lost>> = stream.next().await;
+    assert_eq!(ended, Some(Err(Lost::Connection)));
+    parked(&server, 0).await;
+}
+
+/// Where the owner keeps the time, only the owner lets a wait end.
+#[tokio::test]
+async fn a_wait_by_the_owners_clock() {
+    let cluster = ClusterConfig::default().build();
+    let server = Server::start(cluster, ServeOptions::default().own_clock()).await.unwrap();
+    locks(&server, 10, "k").await;
+    let waiting = waits(&server, 20, "k", |request| request.wait_timeout = 1);
+    parked(&server, 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished());
+    server.with(|cluster| cluster.advance(Duration::from_millis(1)));
+    assert!(waiting.await.unwrap().unwrap().errors[0].locked.is_some());
+}
