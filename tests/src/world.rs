@@ -22,6 +22,7 @@
 //! | the cluster says | the core hears |
 //! |---|---|
 //! | a response | it, after the delay that the answer asks for |
+//! | that the request waits for a lock | nothing, until the cluster has woken it |
 //! | a status | [`Failure::status`] |
 //! | [`Loss::Refused`], a stopped store, nobody at that address | [`Failure::NotSent`] |
 //! | [`Loss::Reset`] | [`Failure::MaybeExecuted`], for every call on that connection |
@@ -38,7 +39,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anatase_cluster::{Cluster, Code, Failure as Broken, Loss, PdMetadata, Status};
+use anatase_cluster::{Cluster, Code, Failure as Broken, Loss, PdMetadata, Served, Status, Ticket};
 use anatase_core::wire::{Head, Response, TimestampBatch};
 use anatase_core::{
     AskTimestamps, Call, Cancel, Command, CommandId, Config, Core, Error, Event, Failure,
@@ -106,6 +107,8 @@ pub struct World {
     streams: BTreeMap<(Arc<str>, Way), Instant>,
     /// Timestamp streams that have fallen silent.
     mute: BTreeSet<Arc<str>>,
+    /// Calls that wait at a store for a lock: of which life, and where.
+    parked: BTreeMap<Ticket, (u64, CommandId, Arc<str>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,6 +163,7 @@ impl World {
             life: 0,
             streams: BTreeMap::new(),
             mute: BTreeSet::new(),
+            parked: BTreeMap::new(),
         }
     }
 
@@ -250,7 +254,8 @@ impl World {
     pub fn turn(&mut self) -> bool {
         let agenda = self.agenda.first_key_value().map(|((at, ..), _)| *at);
         let wakeup = self.core.poll_timeout().map(|wakeup| wakeup.at.max(self.now));
-        let Some(next) = agenda.into_iter().chain(wakeup).min() else {
+        let wake = self.next_wake().map(|at| at.max(self.now));
+        let Some(next) = agenda.into_iter().chain(wakeup).chain(wake).min() else {
             assert!(self.open.is_empty(), "{:?} wait for nothing", self.open);
             return false;
         };
@@ -262,9 +267,12 @@ impl World {
         };
         if alarm {
             self.alarm();
-        } else if let Some((_, happening)) = self.agenda.pop_first() {
+        } else if agenda == Some(next)
+            && let Some((_, happening)) = self.agenda.pop_first()
+        {
             self.happen(happening);
         }
+        self.wake();
         self.drain_outputs();
         true
     }
@@ -275,7 +283,7 @@ impl World {
         loop {
             let agenda = self.agenda.first_key_value().map(|((at, ..), _)| *at);
             let wakeup = self.core.poll_timeout().map(|wakeup| wakeup.at);
-            match agenda.into_iter().chain(wakeup).min() {
+            match agenda.into_iter().chain(wakeup).chain(self.next_wake()).min() {
                 Some(next) if next <= until => self.turn(),
                 _ => break,
             };
@@ -283,9 +291,17 @@ impl World {
         self.reach(until);
     }
 
-    /// Whether nothing is left: the core is idle, and no request or answer is under way.
+    /// When a store ends somebody's wait for a lock.
+    fn next_wake(&self) -> Option<Instant> {
+        let ms = self.cluster.next_wake_ms()?.saturating_sub(self.origin_ms);
+        Some(Instant::from_nanos(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Whether nothing is left: the core is idle, no request or answer is under way, and no store has
+    /// a request that waits.
     pub fn is_quiet(&self) -> bool {
-        self.core.is_idle() && self.calls.is_empty() && self.agenda.is_empty()
+        let waits = self.cluster.next_wake_ms().is_some();
+        self.core.is_idle() && self.calls.is_empty() && self.agenda.is_empty() && !waits
     }
 
     /// Does something to the world after a while.
@@ -436,10 +452,13 @@ impl World {
         let streamed = matches!(what, What::Timestamps { .. });
         let (answer, delay) = match what {
             What::Store(rpc, body) => match self.cluster.store_at(host) {
-                Some(store) => {
-                    let answer = self.cluster.handle(store, rpc, body);
-                    (decoded(rpc, answer.result), answer.delay)
-                }
+                Some(store) => match self.cluster.handle_or_park(store, rpc, body) {
+                    Served::Answered(answer) => (decoded(rpc, answer.result), answer.delay),
+                    Served::Parked(ticket) => {
+                        self.parked.insert(ticket, (life, id, address));
+                        return;
+                    }
+                },
                 None => nobody(),
             },
             What::Pd(rpc, metadata, body) => match self.member_at(host) {
@@ -458,6 +477,29 @@ impl World {
                 None => nobody(),
             },
         };
+        self.answer(life, id, address, streamed, answer, delay);
+    }
+
+    /// Those that waited for a lock, and do no more.
+    fn wake(&mut self) {
+        for woken in self.cluster.take_woken() {
+            if let Some((life, id, address)) = self.parked.remove(&woken.ticket) {
+                let answer = woken.answer.map(|response| response.encode_to_vec().into());
+                let result = decoded(Rpc::KvPessimisticLock, answer.result);
+                self.answer(life, id, address, false, result, answer.delay);
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        life: u64,
+        id: CommandId,
+        address: Arc<str>,
+        streamed: bool,
+        answer: Result<Response, Broken>,
+        delay: Duration,
+    ) {
         let answer = match answer {
             Ok(response) => Ok(response),
             Err(Broken::Status(status)) => {
@@ -495,6 +537,7 @@ impl World {
             Happening::Answered { life: l, id, .. } => *l != life || !broken.contains(id),
             Happening::Change(_) => true,
         });
+        self.parked.retain(|_, (l, id, _)| *l != life || !broken.contains(id));
         if broken.is_empty()
             && let Some(store) = self.cluster.store_at(address)
         {
