@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation,
-    MutationOp, OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor,
-    RawOperation, RawSwap, ReadOperation, RegionVersion, ScanSpec, Timestamp,
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockKey, LockPlan,
+    LockState, LockWait, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan,
+    PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionVersion, ScanSpec, Timestamp,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -238,7 +239,15 @@ fn range(chance: &mut Chance) -> KeyRange {
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
-    match chance.below(10) {
+    match chance.below(14) {
+        10 => Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
+            start_ts: at,
+            for_update_ts: at.next(),
+            keys: keys(chance),
+            stop_heartbeat: chance.one_in(2),
+            options: Arc::default(),
+        })),
+        11..=13 => Operation::Lock(Box::new(lock_plan(chance, at))),
         0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
         2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
         3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
@@ -257,6 +266,39 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             choose(chance, &mut plan);
             Operation::Commit(Box::new(plan))
         }
+    }
+}
+
+fn lock_plan(chance: &mut Chance, start_ts: Timestamp) -> LockPlan {
+    let mut keys = keys(chance);
+    if !chance.one_in(16) {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    let force = keys.len() == 1 && chance.one_in(2);
+    let new_primary = chance.one_in(2);
+    let primary = if new_primary { keys.first().cloned() } else { None };
+    let one = |key| LockKey { held: false, presume_not_exists: chance.one_in(4), key };
+    let keys: Vec<_> = keys.into_iter().map(one).collect();
+    LockPlan {
+        start_ts,
+        for_update_ts: start_ts.next(),
+        primary: primary.unwrap_or_else(|| "".into()),
+        new_primary,
+        is_first_lock: new_primary,
+        force,
+        keys,
+        wait: chance.pick(&[
+            LockWait::NoWait,
+            LockWait::For(Duration::ZERO),
+            LockWait::For(Duration::from_millis(200)),
+            LockWait::Forever,
+        ]),
+        return_values: chance.one_in(2),
+        check_existence: chance.one_in(2),
+        lock_only_if_exists: chance.one_in(4),
+        open_for: chance.pick(&[Duration::ZERO, Duration::MAX]),
+        options: Arc::default(),
     }
 }
 
