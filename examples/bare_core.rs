@@ -159,7 +159,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     driver.cluster.split("b");
     let at = driver.timestamp()?;
     let keys = vec!["zoe".into(), "bob".into(), "alice".into()];
-    let read = driver.run(Operation::Read { op: ReadOperation::BatchGet { keys }, at })?;
+    let read = driver.run(Operation::read(ReadOperation::BatchGet { keys }, at))?;
     driver.say(format!("zoe, bob, alice: {read:?}"));
     let stats = driver.core.stats();
     println!(

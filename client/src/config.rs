@@ -39,16 +39,23 @@ pub enum ApiVersion {
 pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) startup_timeout: Duration,
+    pub(crate) startup_attempts: u32,
+    pub(crate) startup_interval: Duration,
     pub(crate) pd_timeout: Duration,
     pub(crate) enable_forwarding: bool,
     pub(crate) enable_follower_handle: bool,
     pub(crate) tso_concurrency: usize,
+    pub(crate) tso_max_wait: Duration,
+    pub(crate) tso_follower_proxy: bool,
     pub(crate) low_resolution_interval: Duration,
     pub(crate) validate_read_timestamp: bool,
     pub(crate) pd_breaker_percent: u32,
+    pub(crate) regions_refresh_interval: Option<Duration>,
     pub(crate) max_operations: usize,
     pub(crate) scan_page_size: u32,
     pub(crate) buffer_limits: BufferLimits,
+    pub(crate) snapshot_cache_size: usize,
+    pub(crate) check_visibility: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
@@ -59,17 +66,24 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
-            startup_timeout: Duration::from_secs(10),
+            startup_timeout: Duration::from_secs(100),
+            startup_attempts: 100,
+            startup_interval: Duration::from_secs(1),
             pd_timeout: Duration::from_secs(3),
             enable_forwarding: false,
             enable_follower_handle: false,
             tso_concurrency: 1,
+            tso_max_wait: Duration::ZERO,
+            tso_follower_proxy: false,
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
             pd_breaker_percent: 0,
+            regions_refresh_interval: None,
             max_operations: 1 << 20,
             scan_page_size: 256,
             buffer_limits: BufferLimits::default(),
+            snapshot_cache_size: 16 << 20,
+            check_visibility: true,
             seed: None,
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
@@ -90,10 +104,23 @@ impl Config {
         self
     }
 
-    /// How long `new` looks for PD's leader before it fails. 10 s by default.
+    /// How long `new` looks for PD's leader, and then for the keyspace, before it fails. 100 s by
+    /// default: as long as client-go, so that an application may be started before its cluster. It
+    /// may fail earlier, see [`Config::with_startup_attempts`]; the error tells which addresses were
+    /// tried, in how many rounds, and what became of the last attempt.
     #[must_use]
     pub fn with_startup_timeout(mut self, timeout: Duration) -> Self {
         self.startup_timeout = timeout;
+        self
+    }
+
+    /// In how many rounds through all addresses `new` looks for PD's leader before it fails, and the
+    /// longest pause between two of them. 100 and 1 s by default, as in client-go; at least one round,
+    /// and 20 ms.
+    #[must_use]
+    pub fn with_startup_attempts(mut self, attempts: u32, interval: Duration) -> Self {
+        self.startup_attempts = attempts;
+        self.startup_interval = interval;
         self
     }
 
@@ -132,6 +159,26 @@ impl Config {
         self
     }
 
+    /// How long whoever wants a timestamp waits for others who want one, so that fewer requests carry
+    /// more. 0 by default, as in client-go: nobody waits, and batches grow with the load all the same.
+    /// At most 10 ms, to which longer ones are brought. With anything but zero one request is on its way
+    /// at a time, whatever [`Config::with_tso_concurrency`] says.
+    #[must_use]
+    pub fn with_tso_max_wait(mut self, wait: Duration) -> Self {
+        self.tso_max_wait = wait;
+        self
+    }
+
+    /// Whether timestamps are asked of a member of PD drawn at random, which passes the question on to
+    /// the leader. It takes connections, not work, from the leader, and makes each timestamp a hop
+    /// slower. Off by default, as in client-go. With it one request is on its way at a time, whatever
+    /// [`Config::with_tso_concurrency`] says.
+    #[must_use]
+    pub fn with_tso_follower_proxy(mut self, enable: bool) -> Self {
+        self.tso_follower_proxy = enable;
+        self
+    }
+
     /// How old a low-resolution timestamp may be. 2 s by default, as in client-go; shorter for a
     /// while where stale timestamps of a shorter distance are asked for.
     #[must_use]
@@ -155,6 +202,18 @@ impl Config {
     #[must_use]
     pub fn with_pd_circuit_breaker(mut self, error_percent: u32) -> Self {
         self.pd_breaker_percent = error_percent;
+        self
+    }
+
+    /// All regions are asked of PD anew every `interval`, in the background and ten thousand at a time, so
+    /// that fewer requests go astray in a cluster that changes much; a client that is not used asks
+    /// nothing. Off by default, as in client-go (RegionsRefreshInterval): each region is asked for when it
+    /// is wanted, and corrected when a store says so. Shorter than a second is a second.
+    ///
+    /// Each page of it keeps a client busy for some ten milliseconds.
+    #[must_use]
+    pub fn with_regions_refresh_interval(mut self, interval: Duration) -> Self {
+        self.regions_refresh_interval = Some(interval);
         self
     }
 
@@ -190,6 +249,25 @@ impl Config {
     #[must_use]
     pub fn with_max_transaction_size(mut self, bytes: usize) -> Self {
         self.buffer_limits.total = bytes;
+        self
+    }
+
+    /// How many bytes of keys and values a snapshot, or a transaction, keeps of what it has read by
+    /// key, so that it need not be asked for again. What was read first is forgotten first. 16 MiB by
+    /// default; 0 keeps nothing. (In client-go it is 10 GiB, and not to be set.)
+    #[must_use]
+    pub fn with_snapshot_cache_size(mut self, bytes: usize) -> Self {
+        self.snapshot_cache_size = bytes;
+        self
+    }
+
+    /// Whether a read fails with [`ErrorKind::TxnAbortedByGc`](crate::ErrorKind::TxnAbortedByGc) if
+    /// the cluster's garbage collection may have removed what it should have seen. On by default, as in
+    /// client-go: PD is asked for the safe point every 10 s while snapshots are read, and where it
+    /// cannot be asked for 90 s reads wait for it. Without the check such a read gives wrong results.
+    #[must_use]
+    pub fn with_visibility_check(mut self, enable: bool) -> Self {
+        self.check_visibility = enable;
         self
     }
 
@@ -285,9 +363,15 @@ impl Config {
         config.enable_forwarding = self.enable_forwarding;
         config.enable_follower_handle = self.enable_follower_handle;
         config.tso_concurrency = self.tso_concurrency;
+        config.tso_max_wait = self.tso_max_wait;
+        config.tso_follower_proxy = self.tso_follower_proxy;
+        config.pd_init_attempts = self.startup_attempts;
+        config.pd_init_interval = self.startup_interval;
         config.low_resolution_interval = self.low_resolution_interval;
         config.validate_read_timestamp = self.validate_read_timestamp;
+        config.check_visibility = self.check_visibility;
         config.pd_breaker.error_percent = self.pd_breaker_percent;
+        config.regions_refresh_interval = self.regions_refresh_interval;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
         config
     }

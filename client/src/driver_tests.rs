@@ -229,8 +229,11 @@ fn a_timeout_of_nothing_ends_at_once() {
     assert!(matches!(poll(&mut future), Poll::Ready(Err(_))));
     let mut patient = ready(&handle, Duration::MAX);
     assert!(poll(&mut patient).is_pending());
-    world.advance(3600 * SECOND);
+    world.advance(90 * SECOND);
     assert!(poll(&mut patient).is_pending());
+    // A start is bounded by its rounds, whatever its timeout.
+    world.advance(3600 * SECOND);
+    assert!(matches!(poll(&mut patient), Poll::Ready(Err(_))));
 }
 
 #[test]

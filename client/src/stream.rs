@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anatase_core::txn::{Buffer, Union, UnionStep};
+use anatase_core::txn::{Buffer, ReadOptions, Union, UnionStep};
 use anatase_core::{KeyRange, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp};
 use futures_core::Stream;
 
@@ -26,6 +26,7 @@ use crate::key::{Key, KvPair};
 use crate::operation::{OperationFuture, kinds};
 use crate::range::BoundRange;
 use crate::raw::MAX_RAW_SCAN_LIMIT;
+use crate::txn::State;
 
 /// What is scanned.
 #[derive(Clone, Debug)]
@@ -35,11 +36,9 @@ pub(crate) enum Source {
     },
     Snapshot {
         at: Timestamp,
-    },
-    /// A snapshot with what a transaction has written laid over it.
-    Transaction {
-        at: Timestamp,
-        buffer: Arc<Mutex<Buffer>>,
+        options: Option<Arc<ReadOptions>>,
+        /// What a transaction has written, laid over it.
+        over: Option<Arc<Mutex<State>>>,
     },
 }
 
@@ -47,27 +46,40 @@ impl Source {
     fn page(&self, spec: ScanSpec) -> Operation {
         match self {
             Self::Raw { cf } => Operation::Raw { op: RawOperation::Scan(spec), cf: cf.clone() },
-            Self::Snapshot { at } | Self::Transaction { at, .. } => {
-                Operation::Read { op: ReadOperation::Scan(spec), at: *at }
+            Self::Snapshot { at, options, .. } => {
+                let op = ReadOperation::Scan(spec);
+                Operation::Read { op, at: *at, options: options.clone() }
             }
         }
     }
 
-    fn step(&self, union: &mut Union) -> UnionStep {
+    /// The same with what a transaction has written laid over it, if it is a snapshot.
+    pub(crate) fn over(mut self, buffer: Arc<Mutex<State>>) -> Self {
+        if let Self::Snapshot { over, .. } = &mut self {
+            *over = Some(buffer);
+        }
+        self
+    }
+
+    fn buffer(&self) -> Option<&Mutex<State>> {
         match self {
-            Self::Raw { .. } | Self::Snapshot { .. } => union.next(&Buffer::default()),
-            Self::Transaction { buffer, .. } => {
-                union.next(&buffer.lock().unwrap_or_else(PoisonError::into_inner))
+            Self::Raw { .. } => None,
+            Self::Snapshot { over, .. } => over.as_deref(),
+        }
+    }
+
+    fn step(&self, union: &mut Union) -> UnionStep {
+        match self.buffer() {
+            None => union.next(&Buffer::default()),
+            Some(state) => {
+                union.next(state.lock().unwrap_or_else(PoisonError::into_inner).buffer())
             }
         }
     }
 
     /// Whether there may be more or fewer pairs than in the pages.
     fn is_laid_over(&self) -> bool {
-        match self {
-            Self::Raw { .. } | Self::Snapshot { .. } => false,
-            Self::Transaction { .. } => true,
-        }
+        self.buffer().is_some()
     }
 }
 

@@ -73,6 +73,7 @@ impl Cluster {
         for part in ids.iter().filter(|part| **part != id) {
             self.lose_max_ts(*part);
         }
+        self.settle_waits();
         ids
     }
 
@@ -99,6 +100,7 @@ impl Cluster {
         self.regions.replace(&[source, target], vec![merged]);
         // The source may have been read at another store.
         self.lose_max_ts(target);
+        self.settle_waits();
         true
     }
 
@@ -114,6 +116,7 @@ impl Cluster {
             region.leader = Some(store);
             region.term += 1;
             self.lose_max_ts(id);
+            self.settle_waits();
         }
         may
     }
@@ -124,6 +127,7 @@ impl Cluster {
         if let Some(region) = self.regions.get_mut(region) {
             region.leader = None;
         }
+        self.settle_waits();
     }
 
     /// Lets every region without a running leader, and with a quorum, elect one: the first voter
@@ -173,6 +177,7 @@ impl Cluster {
         if region.leader == Some(store) {
             region.leader = None;
         }
+        self.settle_waits();
         true
     }
 
@@ -236,6 +241,7 @@ impl Cluster {
         if let Some(store) = self.stores.get_mut(&store) {
             store.state = state;
         }
+        self.settle_waits();
     }
 
     /// Gives a store another address (`host:port`).

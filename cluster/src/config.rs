@@ -44,6 +44,8 @@ pub struct ClusterConfig {
     pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) split_at_keyspaces: bool,
     pub(crate) max_ts_sync: Duration,
+    pub(crate) wait_for_lock_timeout: Duration,
+    pub(crate) wake_up_delay: Duration,
 }
 
 impl Default for ClusterConfig {
@@ -64,6 +66,8 @@ impl Default for ClusterConfig {
             keyspaces: Vec::new(),
             split_at_keyspaces: false,
             max_ts_sync: Duration::ZERO,
+            wait_for_lock_timeout: Duration::from_secs(1),
+            wake_up_delay: Duration::from_millis(20),
         }
     }
 }
@@ -157,6 +161,20 @@ impl ClusterConfig {
     /// default, is no time at all.
     pub fn max_ts_sync(mut self, needs: Duration) -> Self {
         self.max_ts_sync = needs;
+        self
+    }
+
+    /// TiKV's `pessimistic-txn.wait-for-lock-timeout`, one second by default: a lock request is
+    /// parked no longer, whatever it asks for. Counts in milliseconds.
+    pub fn wait_for_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.wait_for_lock_timeout = timeout;
+        self
+    }
+
+    /// TiKV's `pessimistic-txn.wake-up-delay-duration`, 20 ms by default: so long after one request
+    /// was woken the others that waited beside it are, too. Counts in milliseconds.
+    pub fn wake_up_delay(mut self, delay: Duration) -> Self {
+        self.wake_up_delay = delay;
         self
     }
 

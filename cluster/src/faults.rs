@@ -123,6 +123,9 @@ pub enum Fault {
     /// allows. Only for prewrites that ask for this way to commit; one that asks for both falls
     /// back from both, as on a real store. May strike together with another fault.
     FallBack(CommitWay),
+    /// It does not wait: a lock request that would be parked is answered `KeyIsLocked` at once, as
+    /// if its time to wait were over. May strike together with another fault.
+    DoNotWait,
 }
 
 impl From<Event> for Fault {
@@ -473,7 +476,7 @@ impl Faults {
         let applies = |fault: &Fault| match fault {
             Fault::Region(_) => to_store && call.region.is_some(),
             Fault::Pd(_) => !to_store,
-            Fault::FallBack(_) => false,
+            Fault::FallBack(_) | Fault::DoNotWait => false,
             Fault::Status(_)
             | Fault::DropRequest(_)
             | Fault::DropResponse(_)
@@ -494,9 +497,15 @@ impl Faults {
             | Fault::DropRequest(_)
             | Fault::DropResponse(_)
             | Fault::Delay(_)
-            | Fault::Before(_) => false,
+            | Fault::Before(_)
+            | Fault::DoNotWait => false,
         };
         self.use_up(call, applies).is_some()
+    }
+
+    /// Whether a request that would be parked is not; uses up the rule.
+    pub(crate) fn strike_wait(&mut self, call: &Call) -> bool {
+        self.use_up(call, |fault| *fault == Fault::DoNotWait).is_some()
     }
 
     /// The oldest rule for this call whose fault applies to it.

@@ -3,6 +3,7 @@
 //! What the actions do is in [`crate::mvcc`]. Here: which keys a region must hold (all of them;
 //! scans are clipped), which requests are reads at a timestamp, where an error goes in a response.
 
+pub(crate) mod lock;
 mod prewrite;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,10 @@ use anatase_proto::{
 };
 use bytes::Bytes;
 
-pub(crate) use self::prewrite::prewrite;
+pub(crate) use self::{
+    lock::{pessimistic_lock, pessimistic_rollback},
+    prewrite::prewrite,
+};
 use crate::{
     Cluster,
     access::{Refusal, RegionError},
@@ -205,6 +209,7 @@ pub(crate) fn check_txn_status(
                 }
                 TxnStatus::RolledBack => Action::NoAction,
                 TxnStatus::Expired => Action::TtlExpireRollback,
+                TxnStatus::PessimisticReleased => Action::TtlExpirePessimisticRollback,
                 TxnStatus::Missing => Action::LockNotExistRollback,
                 TxnStatus::MissingAndLeft => Action::LockNotExistDoNothing,
             };

@@ -147,6 +147,8 @@ pub enum WakeReason {
     LockWait,
     /// PD should be asked for its members again.
     PdRefresh,
+    /// Whoever wants a timestamp has waited long enough for company.
+    Batch,
     /// The locks of an open transaction have to be kept alive.
     Heartbeat,
     /// A store has been silent for long.

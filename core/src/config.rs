@@ -65,6 +65,12 @@ pub struct Config {
     pub pd_timeout: Duration,
     /// How long one request for PD's members may take (1 s in PD's client).
     pub pd_member_timeout: Duration,
+    /// In how many rounds through all of PD's members a leader is looked for, as long as none has ever
+    /// been found, before whoever waits is told that there is none (100 in PD's client). At least one.
+    /// A keyspace is asked for as long as these rounds may take.
+    pub pd_init_attempts: u32,
+    /// The longest pause between two such rounds (1 s in PD's client); at least 20 ms.
+    pub pd_init_interval: Duration,
     /// How often PD's members are asked for without cause (60 s in PD's client).
     pub pd_refresh_interval: Duration,
     /// How many lookups of regions may be under way at once.
@@ -74,12 +80,24 @@ pub struct Config {
     /// How many requests for timestamps may be on their way: 1 is one at a time, a larger number n is
     /// 2·n (PD's client's TSOClientRPCConcurrency: 1).
     pub tso_concurrency: usize,
+    /// How long whoever wants a timestamp waits for company, so that fewer requests carry more (0, not
+    /// at all, in PD's client). At most 10 ms, to which longer ones are brought; anything but zero
+    /// allows one request at a time only.
+    pub tso_max_wait: Duration,
+    /// Timestamps are asked of a member of PD drawn at random, which passes the question on to the
+    /// leader, so that the leader has fewer connections (off in PD's client, too). Allows one request
+    /// at a time only.
+    pub tso_follower_proxy: bool,
     /// How old a low-resolution timestamp may be (client-go: 2 s). Adapts; zero counts as 1 ms.
     pub low_resolution_interval: Duration,
     /// A snapshot at a timestamp larger than any that PD has handed out is refused, for which PD is
     /// asked if the timestamp is not known here. (In client-go this is off unless an application
     /// turns it on; here it is on, because such a read breaks the promises of async commit.)
     pub validate_read_timestamp: bool,
+    /// A read of a snapshot fails if the cluster's garbage collection may have removed what it should
+    /// have seen: PD is asked for the safe point every 10 s while snapshots are read, and reads wait for
+    /// it where it was not told for 90 s. Off only where nothing is ever collected.
+    pub check_visibility: bool,
     /// A leader of PD that cannot be reached is asked through a follower (off in client-go, too).
     pub enable_forwarding: bool,
     /// Followers of PD are asked about regions, too (off in client-go, too).
@@ -90,6 +108,10 @@ pub struct Config {
     pub region_ttl: Duration,
     /// A random part of this is added to `region_ttl` (60 s in client-go).
     pub region_ttl_jitter: Duration,
+    /// How often all regions are asked of PD anew, page by page and in the background, at most; a core
+    /// that is not used asks nothing (client-go's RegionsRefreshInterval). `None`, the default as in
+    /// client-go: each when it is wanted and not known, or no more to be trusted.
+    pub regions_refresh_interval: Option<Duration>,
     /// At how many bytes of keys and values a batch of prewrites, or of commits, is closed (16 KiB).
     pub txn_batch_size: usize,
     /// At how many bytes of keys and values a raw batch put is closed (16 KiB).
@@ -106,6 +128,11 @@ pub struct Config {
     pub resolve_lite_threshold: u64,
     /// How many fates of other transactions are remembered (2 048).
     pub fate_cache_size: usize,
+    /// Of how many transactions the locks are cleaned up at once in the background, for readers that
+    /// have gone on; beyond that readers wait for it (10 000).
+    pub max_background_resolves: usize,
+    /// How many locks a page of a scan of locks holds at most (1 024).
+    pub scan_lock_limit: u32,
 }
 
 impl Config {
@@ -124,17 +151,23 @@ impl Config {
             probe_timeout: Duration::from_secs(1),
             pd_timeout: Duration::from_secs(3),
             pd_member_timeout: Duration::from_secs(1),
+            pd_init_attempts: 100,
+            pd_init_interval: Duration::from_secs(1),
             pd_refresh_interval: Duration::from_secs(60),
             max_region_loads: 64,
             max_timestamp_batch: 10_000,
             tso_concurrency: 1,
+            tso_max_wait: Duration::ZERO,
+            tso_follower_proxy: false,
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
+            check_visibility: true,
             enable_forwarding: false,
             enable_follower_handle: false,
             pd_breaker: BreakerConfig::default(),
             region_ttl: Duration::from_secs(600),
             region_ttl_jitter: Duration::from_secs(60),
+            regions_refresh_interval: None,
             txn_batch_size: 16 << 10,
             raw_batch_put_size: 16 << 10,
             raw_batch_keys: 512,
@@ -143,6 +176,8 @@ impl Config {
             max_batches: 128,
             resolve_lite_threshold: 512,
             fate_cache_size: 2_048,
+            max_background_resolves: 10_000,
+            scan_lock_limit: 1_024,
         }
     }
 }
@@ -172,17 +207,23 @@ mod tests {
             probe_timeout,
             pd_timeout,
             pd_member_timeout,
+            pd_init_attempts,
+            pd_init_interval,
             pd_refresh_interval,
             max_region_loads,
             max_timestamp_batch,
             tso_concurrency,
+            tso_max_wait,
+            tso_follower_proxy,
             low_resolution_interval,
             validate_read_timestamp,
+            check_visibility,
             enable_forwarding,
             enable_follower_handle,
             pd_breaker,
             region_ttl,
             region_ttl_jitter,
+            regions_refresh_interval,
             txn_batch_size,
             raw_batch_put_size,
             raw_batch_keys,
@@ -191,6 +232,8 @@ mod tests {
             max_batches,
             resolve_lite_threshold,
             fate_cache_size,
+            max_background_resolves,
+            scan_lock_limit,
         } = Config::new(vec!["pd:1".into()], KeyMode::Raw);
         assert_eq!((pd_endpoints, mode), (vec!["pd:1".into()], KeyMode::Raw));
         assert_eq!(api, Api::V1, "raw.md §2");
@@ -205,10 +248,13 @@ mod tests {
             ("control-plane.md §5.2, timeout", ms(probe_timeout), 1_000),
             ("control-plane.md §14.1, request timeout", ms(pd_timeout), 3_000),
             ("control-plane.md §14.1, GetMembers", ms(pd_member_timeout), 1_000),
+            ("control-plane.md §14.1, init retries", pd_init_attempts.into(), 100),
+            ("control-plane.md §14.1, between them", ms(pd_init_interval), 1_000),
             ("control-plane.md §14.1, member refresh", ms(pd_refresh_interval), 60_000),
             ("own, lookups at once", count(max_region_loads), 64),
             ("control-plane.md §14.3, nominal batch", max_timestamp_batch.into(), 10_000),
             ("control-plane.md §14.3, concurrency", count(tso_concurrency), 1),
+            ("control-plane.md §14.3, max batch wait", ms(tso_max_wait), 0),
             ("control-plane.md §12.2, update loop", ms(low_resolution_interval), 2_000),
             ("control-plane.md §4.2, base", ms(region_ttl), 600_000),
             ("control-plane.md §4.2, jitter", ms(region_ttl_jitter), 60_000),
@@ -220,6 +266,8 @@ mod tests {
             ("own, batches at once", count(max_batches), 128),
             ("transactions.md §1.4, lite threshold", resolve_lite_threshold, 512),
             ("transactions.md §1.4, resolved-status cache", count(fate_cache_size), 2_048),
+            ("transactions.md §1.4, async resolve permits", count(max_background_resolves), 10_000),
+            ("transactions.md §1.4, GCScanLockLimit", scan_lock_limit.into(), 1_024),
             ("control-plane.md §4.6, threshold", error_percent.into(), 0),
             ("control-plane.md §4.6, min QPS", min_qps.into(), 10),
             ("control-plane.md §4.6, window", ms(window), 30_000),
@@ -232,8 +280,11 @@ mod tests {
         let switches = [
             ("control-plane.md §5.6, StoreLimit is 0", max_store_requests.is_some(), false),
             ("control-plane.md §12.4; on here, see the field", validate_read_timestamp, true),
+            ("transactions.md §17.7, CheckVisibility", check_visibility, true),
             ("control-plane.md §14.1, forwarding", enable_forwarding, false),
+            ("control-plane.md §14.3, follower proxy", tso_follower_proxy, false),
             ("control-plane.md §14.2, follower handle", enable_follower_handle, false),
+            ("control-plane.md §4.10, full refresh", regions_refresh_interval.is_some(), false),
         ];
         for (row, found, expected) in switches {
             assert_eq!(found, expected, "{row}");

@@ -11,13 +11,15 @@ use crate::error::{Error, ErrorKind, Failure};
 use crate::heartbeat::{Heartbeats, LocksLost};
 use crate::id::{CommandId, OpId};
 use crate::keyspace::Tenancy;
-use crate::op::{Op, Step, Stop};
+use crate::op::{Op, Passes, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region::{RegionCache, RegionFacts};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolution, Resolver};
+use crate::safe_point::SafePoint;
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
@@ -58,7 +60,10 @@ impl Core {
             tenancy: Tenancy::new(&config.api),
             pd: Pd::new(&config),
             oracle: Oracle::new(config.low_resolution_interval, now),
+            safe_point: SafePoint::default(),
+            passes: Passes::default(),
             regions: RegionCache::new(config.region_ttl),
+            refresh: Refresh::new(config.regions_refresh_interval, now),
             config,
             seed,
             now,
@@ -137,7 +142,7 @@ impl Core {
             }
             CommandOwner::PdTask(task) => self.shared.pd_task_answer(task, response),
             CommandOwner::Discovery => self.shared.pd_discovery_answer(response),
-            CommandOwner::PdLook => self.shared.pd_look_answer(response),
+            CommandOwner::PdLook(look) => self.shared.pd_look_answer(look, response),
             CommandOwner::Tso(flight) => self.shared.tso_answer(flight, response),
             CommandOwner::Probe(store) => self.shared.probe_answer(store, response),
         }
@@ -166,8 +171,10 @@ impl Core {
                 TimerTarget::Call(call) => self.shared.wake_call(call, CallWake::Timer),
                 TimerTarget::PdTask(task) => self.shared.pd_task_timer(task),
                 TimerTarget::Discovery => self.shared.pd_discovery_timer(),
-                TimerTarget::PdLook => self.shared.pd_look_timer(),
+                TimerTarget::PdHealth => self.shared.pd_health_timer(),
+                TimerTarget::PdLook(look) => self.shared.pd_look_timer(look),
                 TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
+                TimerTarget::TsoCompany => self.shared.tso_company_timer(),
                 TimerTarget::TsoRest => self.shared.tso_rest_timer(),
                 TimerTarget::Heartbeat(handle) => self.shared.heartbeat_timer(handle),
                 TimerTarget::Probe(store) => self.shared.probe_timer(store),
@@ -247,6 +254,11 @@ impl Core {
 
     // ---- facts ---------------------------------------------------------------------------------
 
+    /// What it draws from.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
     /// What has been done so far, in numbers.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
@@ -276,13 +288,22 @@ impl Core {
         self.shared.heartbeats.lost(start_ts)
     }
 
+    /// Whose locks are in somebody's way at the moment, what is done about it, and for whom
+    /// (`transactions.md` §16.6), in the order of the transactions' starts.
+    pub fn resolutions(&self) -> Vec<Resolution> {
+        self.shared.resolver.facts()
+    }
+
     /// Nothing is left that is worth driving for: no operation, no commit or rollback that settles in
     /// the background, and nothing to be polled. What is done for others (cleaning up the locks of
     /// foreign transactions, questions to PD that nobody waits for any more, heartbeats of transactions
     /// that are open) does not count.
     pub fn is_idle(&self) -> bool {
         let shared = &self.shared;
-        self.ops.is_empty() && shared.commands.is_empty() && shared.events.is_empty()
+        self.ops.is_empty()
+            && shared.commands.is_empty()
+            && shared.events.is_empty()
+            && !(shared.closing && shared.resolver.is_busy())
     }
 
     /// A digest of the whole state: equal digests, equal futures. Costs a walk over the state.

@@ -132,6 +132,11 @@ pub enum ErrorKind {
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
     TxnRetryable,
+    /// The application's own error, for drivers that carry those, too. The core never tells it.
+    Application,
+    /// The snapshot is older than the cluster's safe point: versions that it should see may have been
+    /// removed by garbage collection. Reading it again cannot help; a new transaction can.
+    TxnAbortedByGc,
     /// What the transaction believed about a key is not so: a mistake in the program, or lost data.
     AssertionFailed(Box<AssertionFailure>),
     /// PD's timestamps did not pass the one that the commit has to wait for, in the time allowed.

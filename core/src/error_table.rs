@@ -4,6 +4,7 @@ use anatase_proto::{errorpb, kvrpcpb, pdpb};
 
 use crate::KeyMode::{self, Raw, Txn};
 use crate::backoff::{Backoff, BackoffKind};
+use crate::oracle::Oracle;
 use crate::region_call::react::on_failure;
 use crate::story::Story;
 use crate::txn::{Buffer, BufferLimits};
@@ -44,6 +45,14 @@ where
     T: Default,
 {
     Some(Box::default())
+}
+
+/// No operation is a stale read yet, so that the check itself is asked.
+fn latest_stale_read() -> Error {
+    let now = crate::Instant::from_nanos(0);
+    let mut oracle = Oracle::new(std::time::Duration::from_secs(2), now);
+    let (verdict, _) = oracle.check_read(crate::Timestamp::MAX, true, now);
+    verdict.refusal(crate::Timestamp::MAX).expect("refused")
 }
 
 /// What a buffer of this size says to one more write.
@@ -235,7 +244,7 @@ fn each_type_has_its_kind() {
             Some(EntryTooLarge { size: 6, limit: 5 }),
         ),
         ("ErrPDServerTimeout", spent(BackoffKind::PdRpc), Some(PdUnavailable)),
-        ("ErrTxnAbortedByGC", Later("GC safe points"), None),
+        ("ErrTxnAbortedByGC", Well("see the operations below: a read tells it"), None),
         ("ErrTokenLimit", Well("a request over the limit waits for its turn"), None),
         (
             "ErrAssertionFailed",
@@ -250,7 +259,7 @@ fn each_type_has_its_kind() {
         ),
         ("ErrLockOnlyIfExistsNoReturnValue", lock("only a", None), Some(InvalidArgument)),
         ("ErrLockOnlyIfExistsNoPrimaryKey", lock("values only a b", None), Some(InvalidArgument)),
-        ("ErrLatestStaleRead", Later("stale reads"), None),
+        ("ErrLatestStaleRead", In(latest_stale_read()), Some(InvalidArgument)),
         ("ErrClientResourceGroupThrottled", Later("resource control"), None),
         ("ErrClientResourceGroupConfigUnavailable", Later("resource control"), None),
         ("ErrClientGetResourceGroup", Later("resource control"), None),
@@ -293,6 +302,12 @@ fn each_whole_operation_ends_as_its_row_says() {
             Txn,
             &["set validate", "ready", "silence tso", "tget k @1000.8", "1 @1000.7"],
             "= op 2: FutureTimestamp",
+        ),
+        (
+            "ErrTxnAbortedByGC",
+            Txn,
+            &["set visibility", "safe_point @901.0", "tget k @900.1", "1 none"],
+            "= TxnAbortedByGc",
         ),
         ("ErrTokenLimit", Raw, &["set limit 1", "get a", "get b", "1 none"], "= op 1: none"),
         ("ErrQueryInterrupted", Raw, &["get k", "cancel 1", "1 none"], ""),

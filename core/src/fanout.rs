@@ -357,8 +357,9 @@ impl<J: Job> Fanout<J> {
             Wake::Located(_)
             | Wake::Timestamp(_)
             | Wake::Resolved(_)
-            | Wake::PdReady
+            | Wake::PdReady(_)
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pd(_) => Progress::Nothing,
         }
     }

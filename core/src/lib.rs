@@ -47,15 +47,19 @@ mod keyspace;
 #[cfg(test)]
 mod keyspace_stories;
 mod lock_plan;
+mod locks;
 mod op;
 mod operation;
 mod oracle;
+#[cfg(test)]
+mod oracle_stories;
 mod pd;
 #[cfg(test)]
 mod pd_stories;
 mod region;
 mod region_call;
 mod resolve;
+mod safe_point;
 mod shared;
 mod slab;
 mod stats;
@@ -84,18 +88,24 @@ pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
 pub use crate::lock_plan::{
     Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
 };
+pub use crate::locks::{
+    FoundLock, LockKind, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 pub use crate::operation::{
     Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
     KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
-    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionRanges, Reply,
-    ScanSpec, Value, next_key,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionKeys,
+    RegionLookup, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
-pub use crate::region::RegionFacts;
+pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
+pub use crate::resolve::{Resolution, ResolutionStage, ResolutionWaiter};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;
 pub use crate::timestamp::Timestamp;
 
+#[cfg(test)]
+mod fact_rows;
 #[cfg(test)]
 mod story;

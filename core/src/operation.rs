@@ -10,9 +10,13 @@ use bytes::Bytes;
 use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
 use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
+use crate::locks::{
+    FoundLock, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
+use crate::region::LocatedRegion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
-use crate::txn::TxnOptions;
+use crate::txn::{ReadOptions, TxnOptions};
 
 /// A key as the application knows it: without any prefix or encoding.
 pub type Key = Bytes;
@@ -147,6 +151,10 @@ pub enum Operation {
     /// Stores the external timestamp, which neither goes back nor ahead of PD's time. Answered by
     /// [`Reply::Done`].
     SetExternalTimestamp(Timestamp),
+    /// Sets how old a low-resolution timestamp may be, as
+    /// [`Config::low_resolution_interval`](crate::Config::low_resolution_interval) does at the start.
+    /// Nothing is sent. Answered by [`Reply::Done`].
+    SetLowResolutionInterval(Duration),
     /// An operation of the raw API, in one column family.
     Raw {
         /// What to do.
@@ -161,12 +169,35 @@ pub enum Operation {
         /// The ranges.
         ranges: Vec<KeyRange>,
     },
+    /// Which regions these keys lie in, whatever their order. Answered by [`Reply::KeyGroups`], in the
+    /// order of regions; within a group keys stand as they were given, repeats included.
+    GroupKeys {
+        /// The keys.
+        keys: Vec<Key>,
+    },
+    /// One region. Answered by [`Reply::Region`].
+    Region(RegionLookup),
+    /// Somebody who asked a store outside of the core was told that a region's buckets are at another
+    /// version. If the cached ones are older, they are fetched in the background, once at a time for
+    /// each region (`control-plane.md` §4.9). Answered by [`Reply::Done`] at once.
+    BucketsSeen {
+        /// The region, as it was asked.
+        region: RegionVersion,
+        /// The version of the buckets that the question was made along; 0 for none.
+        used: u64,
+        /// The version that the store told.
+        latest: u64,
+    },
     /// A read of a snapshot.
     Read {
         /// What to read.
         op: ReadOperation,
         /// As of when: every transaction committed at or before it is seen, no other is.
+        /// [`Timestamp::MAX`] reads what is committed when the request arrives, without a timestamp;
+        /// that is no snapshot, and two such reads may differ.
         at: Timestamp,
+        /// How, if not as usual.
+        options: Option<Arc<ReadOptions>>,
     },
     /// Commit a transaction. Answered by [`Reply::Commit`]; an `Err` means that nothing was sent.
     Commit(Box<CommitPlan>),
@@ -184,9 +215,25 @@ pub enum Operation {
     Lock(Box<LockPlan>),
     /// Release pessimistic locks. Answered by [`Reply::Done`].
     PessimisticRollback(Box<PessimisticRollbackPlan>),
+    /// Finds locks and leaves them alone. Answered by [`Reply::Locks`], in the order of the keys. What
+    /// is locked or unlocked meanwhile may be missed or told all the same.
+    ScanLocks(Box<ScanLocksPlan>),
+    /// Puts an end to every transaction that started at or before a safe point and has locks in a
+    /// range: committed if it was, rolled back if not, also if it is running (`transactions.md` §16.5).
+    /// Answered by [`Reply::LocksResolved`] when none of its locks is left there. Cancelled or failed,
+    /// it leaves the rest of the locks where they are.
+    ResolveLocks(Box<ResolveLocksPlan>),
+    /// What became of a transaction. Answered by [`Reply::TxnState`]. Asking may decide: a transaction
+    /// whose time is over, or whose primary is not written, is rolled back.
+    TxnStatus(Box<TxnStatusPlan>),
 }
 
 impl Operation {
+    /// A read as usual.
+    pub fn read(op: ReadOperation, at: Timestamp) -> Self {
+        Self::Read { op, at, options: None }
+    }
+
     /// Whether it has to do with time alone, and with no key.
     pub(crate) fn is_about_time(&self) -> bool {
         match self {
@@ -195,15 +242,22 @@ impl Operation {
             | Self::StaleTimestamp { .. }
             | Self::MinTimestamp
             | Self::ExternalTimestamp
-            | Self::SetExternalTimestamp(_) => true,
+            | Self::SetExternalTimestamp(_)
+            | Self::SetLowResolutionInterval(_) => true,
             Self::Ready
             | Self::Raw { .. }
             | Self::Regions { .. }
+            | Self::GroupKeys { .. }
+            | Self::Region(_)
+            | Self::BucketsSeen { .. }
             | Self::Read { .. }
             | Self::Commit(_)
             | Self::Rollback { .. }
             | Self::Lock(_)
-            | Self::PessimisticRollback(_) => false,
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
         }
     }
 }
@@ -371,11 +425,39 @@ impl RawChecksum {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RegionRanges {
     /// The region, at the version that was found.
-    pub region: RegionVersion,
-    /// All keys that belong to it.
-    pub bounds: KeyRange,
+    pub region: LocatedRegion,
     /// The parts, in the order of the ranges asked for.
     pub ranges: Vec<KeyRange>,
+}
+
+/// A region, and the keys that lie in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegionKeys {
+    /// The region, at the version that was found.
+    pub region: LocatedRegion,
+    /// The keys, in the order asked for.
+    pub keys: Vec<Key>,
+}
+
+/// Which region is meant, and who is asked (`control-plane.md` §4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegionLookup {
+    /// The region with `start ≤ key < end`.
+    Containing(Key),
+    /// The region with `start < key ≤ end`: where keys below the exclusive bound `key` end. For the
+    /// empty key, which as a bound is above all keys, the last region.
+    Before(Key),
+    /// The region with this id, in the latest version that is known.
+    /// [`ErrorKind::RegionUnavailable`](crate::ErrorKind::RegionUnavailable), without a second try, if
+    /// PD's leader knows none.
+    ById(u64),
+    /// As [`RegionLookup::Containing`], but nobody is asked: `None` if the region is not known, is not
+    /// to be used any more, or should be loaded anew.
+    Cached(Key),
+    /// The region with this id as PD's leader has it now, whatever is known. What it says is not kept:
+    /// for diagnostics.
+    ByIdFromPd(u64),
 }
 
 /// A read of a snapshot.
@@ -581,12 +663,22 @@ pub enum Reply {
     Checksum(RawChecksum),
     /// Regions.
     Regions(Vec<RegionRanges>),
+    /// Keys by region.
+    KeyGroups(Vec<RegionKeys>),
+    /// A region; `None` only where nobody was to be asked.
+    Region(Option<Box<LocatedRegion>>),
     /// What a plug-in answered.
     Bytes(Value),
     /// A timestamp.
     Timestamp(Timestamp),
     /// The external timestamp; `None` if none was ever stored.
     ExternalTimestamp(Option<Timestamp>),
+    /// Locks, in the order of their keys.
+    Locks(Vec<FoundLock>),
+    /// What came of putting an end to transactions.
+    LocksResolved(LocksResolved),
+    /// What is known of a transaction.
+    TxnState(TxnState),
     /// How a commit ended.
     Commit(CommitOutcome),
     /// What was locked.

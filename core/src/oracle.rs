@@ -13,8 +13,9 @@
 //! in the background what has passed half of its interval, and waits for a refresh of what has passed
 //! all of it.
 //!
-//! The interval adapts (§12.3): whoever reads at a shorter distance than it makes it shorter, and
-//! after five minutes without such reads it grows back.
+//! The interval adapts (§12.3): a stale read at a shorter distance than it makes it shorter, and after
+//! five minutes without such reads it grows back. Only the check of a stale read does this (§12.4), once
+//! a read: who asks for a stale timestamp and does not use it changes nothing.
 
 use std::time::Duration;
 
@@ -99,6 +100,18 @@ impl Oracle {
         }
     }
 
+    /// §12.3, «manual set»: how old a low-resolution timestamp may be from now on. The interval in use
+    /// follows at once if nobody had made it shorter, or if the new one is shorter still; otherwise
+    /// it grows towards the new one, or comes down to it.
+    pub(crate) fn configure(&mut self, to: Duration, now: Instant) {
+        let to = to.max(Duration::from_millis(1));
+        if self.interval == self.configured || to < self.interval {
+            self.interval = to;
+        }
+        self.configured = to;
+        self.tick(now, None);
+    }
+
     /// The largest timestamp that PD has told.
     pub(crate) fn latest(&self) -> Option<Timestamp> {
         self.latest.map(|known| known.ts)
@@ -178,10 +191,9 @@ impl Oracle {
         previous: Duration,
         now: Instant,
     ) -> Option<(Result<Timestamp, Error>, bool)> {
-        let Known { ts, arrived } = self.latest?;
-        self.needs(previous, now);
+        let Known { arrived, .. } = self.latest?;
         let age = now.since(arrived);
-        let estimate = ts.physical_ms().saturating_add(millis(age));
+        let estimate = self.estimate(now)?;
         let refresh = self.refresh(now, age);
         let stale = match estimate.checked_sub(millis(previous)) {
             Some(physical) if physical > 0 => Timestamp::compose(physical, 0),
@@ -205,9 +217,43 @@ impl Oracle {
         }
     }
 
-    /// §12.4: whether a snapshot can be read at `at`, as far as is known here.
-    pub(crate) fn check_read(&self, at: Timestamp) -> ReadTs {
-        check_read(at, self.latest())
+    /// PD's clock as it should be by now, in milliseconds.
+    fn estimate(&self, now: Instant) -> Option<u64> {
+        let Known { ts, arrived } = self.latest?;
+        Some(ts.physical_ms().saturating_add(millis(now.since(arrived))))
+    }
+
+    /// §12.4: whether a snapshot can be read at `at`, as far as is known here. Where that is
+    /// [`ReadTs::Fine`] for a stale read, the interval follows it, and the flag says whether the caller
+    /// has to see to a refresh.
+    pub(crate) fn check_read(
+        &mut self,
+        at: Timestamp,
+        stale: bool,
+        now: Instant,
+    ) -> (ReadTs, bool) {
+        let verdict = check_read(at, stale, self.latest());
+        let refresh = match (verdict, self.estimate(now)) {
+            (ReadTs::Fine, Some(current)) if stale => self.read_at(at, current, now),
+            _ => false,
+        };
+        (verdict, refresh)
+    }
+
+    /// §12.4: the same once PD has been asked, and has told `current`.
+    pub(crate) fn check_fetched(&mut self, read: &Fetched, now: Instant) -> (AfterFetch, bool) {
+        let verdict = check_fetched(read);
+        let refresh = verdict == AfterFetch::Fine
+            && read.stale
+            && self.read_at(read.at, read.current.physical_ms(), now);
+        (verdict, refresh)
+    }
+
+    /// A stale read at `at`, while PD's clock shows `current` (§12.4: «required = current − readTS»).
+    fn read_at(&mut self, at: Timestamp, current: u64, now: Instant) -> bool {
+        let required = current.saturating_sub(at.physical_ms());
+        self.needs(Duration::from_millis(required), now);
+        self.latest.is_some_and(|known| self.refresh(now, now.since(known.arrived)))
     }
 }
 
@@ -258,12 +304,30 @@ pub(crate) enum ReadTs {
     Unknown,
     /// No timestamp of PD's looks like this.
     Impossible,
+    /// What is newest cannot be read from a replica that may lag behind (ErrLatestStaleRead).
+    LatestStale,
 }
 
-/// §12.4. Beyond 2⁶³ only the largest number of all is allowed: it reads what is newest.
-fn check_read(at: Timestamp, latest: Option<Timestamp>) -> ReadTs {
+impl ReadTs {
+    /// What is wrong with a read at `at`, if that can be told without PD.
+    pub(crate) fn refusal(self, at: Timestamp) -> Option<Error> {
+        let text = match self {
+            Self::Fine | Self::Unknown => return None,
+            Self::Impossible => format!("{at} is no timestamp of PD's"),
+            Self::LatestStale => {
+                "a stale read needs a timestamp: only the leader knows the newest version"
+                    .to_owned()
+            }
+        };
+        Some(Error::new(ErrorKind::InvalidArgument, text))
+    }
+}
+
+/// §12.4. Beyond 2⁶³ only the largest number of all is allowed: it reads what is newest, which a stale
+/// read cannot.
+fn check_read(at: Timestamp, stale: bool, latest: Option<Timestamp>) -> ReadTs {
     if at == Timestamp::MAX {
-        ReadTs::Fine
+        if stale { ReadTs::LatestStale } else { ReadTs::Fine }
     } else if at.version() >= i64::MAX as u64 {
         ReadTs::Impossible
     } else if latest.is_some_and(|latest| at <= latest) {
@@ -273,9 +337,41 @@ fn check_read(at: Timestamp, latest: Option<Timestamp>) -> ReadTs {
     }
 }
 
+/// A read for whose sake PD was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) at: Timestamp,
+    pub(crate) stale: bool,
+    /// What PD told.
+    pub(crate) current: Timestamp,
+    /// The question may have been PD's before the read began: it was asked for somebody else, too.
+    pub(crate) shared: bool,
+}
+
+/// What PD's answer means for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterFetch {
+    Fine,
+    /// The answer may be older than the read: once more.
+    Again,
+    /// PD has not handed it out (ErrFutureTSRead).
+    Future,
+}
+
+/// §12.4: «ts > fetched → retry the whole check once (a shared in-flight fetch may predate the caller)».
+fn check_fetched(read: &Fetched) -> AfterFetch {
+    match (read.at <= read.current, read.shared) {
+        (true, _) => AfterFetch::Fine,
+        (false, true) => AfterFetch::Again,
+        (false, false) => AfterFetch::Future,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact_rows::Row::Same;
+    use crate::fact_rows::check;
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -325,6 +421,23 @@ mod tests {
         }
     }
 
+    /// A stale read at this many milliseconds before the `now` of PD's clock, which showed 60 000 at 0.
+    fn read_before(oracle: &mut Oracle, previous: u64, now: u64) -> bool {
+        let (verdict, refresh) = oracle.check_read(ts(60_000 + now - previous, 0), true, at(now));
+        match verdict {
+            ReadTs::Fine => refresh,
+            ReadTs::Unknown => {
+                let current = ts(60_000 + now, 0);
+                let at_ = ts(60_000 + now - previous, 0);
+                let read = Fetched { at: at_, stale: true, current, shared: true };
+                let (verdict, refresh) = oracle.check_fetched(&read, at(now));
+                assert_eq!(verdict, AfterFetch::Fine);
+                refresh
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// control-plane.md §12.3, trigger: a read within the interval and 200 ms keeps it short for
     /// another five minutes.
     #[test]
@@ -332,12 +445,49 @@ mod tests {
         for (previous, held) in [(500, true), (700, true), (701, false)] {
             let mut oracle = Oracle::new(ms(2_000), at(0));
             oracle.learn(ts(60_000, 7), at(0));
-            oracle.stale(ms(300), at(10)).unwrap().0.unwrap();
+            read_before(&mut oracle, 300, 10);
             assert_eq!(oracle.interval, ms(500));
-            oracle.stale(ms(previous), at(200_000)).unwrap().0.unwrap();
+            read_before(&mut oracle, previous, 200_000);
             oracle.tick(at(310_000), None);
             let expected = if held { ms(500) } else { ms(2_000) };
             assert_eq!(oracle.interval, expected, "{previous}");
+        }
+    }
+
+    /// control-plane.md §12.3, the constants.
+    #[test]
+    fn each_constant_of_the_interval_has_its_row() {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        check([
+            ("min", Same(ms(MIN_INTERVAL), 500)),
+            ("shrink preserve", Same(ms(SHRINK_PRESERVE), 100)),
+            ("block-recover threshold", Same(ms(BLOCK_RECOVER), 200)),
+            ("recover, a second", Same(RECOVER_MS_PER_SEC, 20)),
+            ("hold", Same(ms(HOLD), 300_000)),
+        ]);
+    }
+
+    /// control-plane.md §12.3: «manual set: adaptive value follows immediately if it equalled the old
+    /// config or new < adaptive; else only the target changes».
+    #[test]
+    fn the_interval_can_be_set_anew() {
+        for (configured, current, to, interval, pace) in [
+            (2_000, 2_000, 5_000, 5_000, Pace::Normal),
+            (2_000, 2_000, 1_000, 1_000, Pace::Normal),
+            (2_000, 1_000, 5_000, 1_000, Pace::Adapting),
+            (2_000, 1_000, 1_500, 1_000, Pace::Adapting),
+            (2_000, 1_000, 900, 900, Pace::Normal),
+            (2_000, 1_000, 1_000, 1_000, Pace::Normal),
+            (2_000, 1_000, 400, 400, Pace::Unadjustable),
+            (400, 400, 2_000, 2_000, Pace::Normal),
+            (2_000, 2_000, 0, 1, Pace::Unadjustable),
+        ] {
+            let mut oracle = Oracle::new(ms(configured), at(0));
+            (oracle.interval, oracle.short_read) = (ms(current), Some(at(0)));
+            oracle.configure(ms(to), at(10));
+            let row = (configured, current, to);
+            assert_eq!((oracle.interval, oracle.pace), (ms(interval), pace), "{row:?}");
+            assert_eq!(oracle.configured, ms(to.max(1)), "{row:?}");
         }
     }
 
@@ -345,18 +495,85 @@ mod tests {
     #[test]
     fn a_read_is_checked_against_what_is_known() {
         let large = |version| Timestamp::from_version(version).unwrap();
+        use ReadTs::{Fine, Impossible, LatestStale, Unknown};
         let rows = [
-            (Timestamp::MAX, None, ReadTs::Fine),
-            (large(u64::MAX - 1), Some(ts(9, 9)), ReadTs::Impossible),
-            (large(i64::MAX as u64), Some(ts(9, 9)), ReadTs::Impossible),
-            (large(i64::MAX as u64 - 1), Some(ts(9, 9)), ReadTs::Unknown),
-            (ts(9, 9), None, ReadTs::Unknown),
-            (ts(9, 9), Some(ts(9, 9)), ReadTs::Fine),
-            (ts(9, 8), Some(ts(9, 9)), ReadTs::Fine),
-            (ts(9, 10), Some(ts(9, 9)), ReadTs::Unknown),
+            // at, latest known → a plain read, a stale one
+            (Timestamp::MAX, None, Fine, LatestStale),
+            (Timestamp::MAX, Some(ts(9, 9)), Fine, LatestStale),
+            (large(u64::MAX - 1), Some(ts(9, 9)), Impossible, Impossible),
+            (large(i64::MAX as u64), Some(ts(9, 9)), Impossible, Impossible),
+            (large(i64::MAX as u64 - 1), Some(ts(9, 9)), Unknown, Unknown),
+            (ts(9, 9), None, Unknown, Unknown),
+            (ts(9, 9), Some(ts(9, 9)), Fine, Fine),
+            (ts(9, 8), Some(ts(9, 9)), Fine, Fine),
+            (ts(9, 10), Some(ts(9, 9)), Unknown, Unknown),
         ];
-        for (at, latest, expected) in rows {
-            assert_eq!(check_read(at, latest), expected, "{at:?} {latest:?}");
+        for (at, latest, plain, stale) in rows {
+            assert_eq!(check_read(at, false, latest), plain, "{at:?} {latest:?}");
+            assert_eq!(check_read(at, true, latest), stale, "{at:?} {latest:?}, stale");
+        }
+    }
+
+    /// control-plane.md §12.4: PD was asked because the timestamp was not known, or nothing was.
+    #[test]
+    fn an_answer_that_may_predate_the_read_is_asked_for_once_more() {
+        for (read, current, shared, expected) in [
+            (ts(9, 9), ts(9, 9), true, AfterFetch::Fine),
+            (ts(9, 9), ts(9, 9), false, AfterFetch::Fine),
+            (ts(9, 9), ts(10, 0), true, AfterFetch::Fine),
+            (ts(9, 10), ts(9, 9), true, AfterFetch::Again),
+            (ts(9, 10), ts(9, 9), false, AfterFetch::Future),
+        ] {
+            for stale in [false, true] {
+                let fetched = Fetched { at: read, stale, current, shared };
+                assert_eq!(check_fetched(&fetched), expected, "{fetched:?}");
+            }
+        }
+    }
+
+    /// control-plane.md §12.4: «only stale reads influence the interval», by the estimate where no fetch
+    /// is needed, by what was fetched where one is, and only if they are allowed.
+    #[test]
+    fn only_stale_reads_that_are_allowed_shorten_the_interval() {
+        let fresh = || {
+            let mut oracle = Oracle::new(ms(2_000), at(0));
+            oracle.learn(ts(60_000, 7), at(0));
+            oracle
+        };
+        for (stale, read, now, interval) in [
+            (false, ts(59_000, 0), 100, 2_000),
+            (true, ts(59_000, 0), 100, 1_000),
+            // Estimated to be at 61 000.
+            (true, ts(59_100, 0), 1_000, 1_800),
+            (true, ts(59_000, 0), 1_001, 2_000),
+            (true, Timestamp::MAX, 100, 2_000),
+            (true, ts(60_000, 8), 100, 2_000),
+        ] {
+            let mut oracle = fresh();
+            oracle.check_read(read, stale, at(now));
+            assert_eq!(oracle.interval, ms(interval), "{stale} {read:?} {now}");
+        }
+        for (stale, read, current, interval) in [
+            (false, ts(61_000, 0), ts(62_000, 0), 2_000),
+            (true, ts(61_000, 0), ts(62_000, 0), 900),
+            (true, ts(62_000, 0), ts(62_000, 0), 500),
+            (true, ts(62_000, 1), ts(62_000, 0), 2_000),
+        ] {
+            let mut oracle = fresh();
+            oracle.check_fetched(&Fetched { at: read, stale, current, shared: true }, at(100));
+            assert_eq!(oracle.interval, ms(interval), "{stale} {read:?} {current:?}");
+        }
+    }
+
+    /// control-plane.md §12.3: «on shrink request apply now: if time since last tick ≥ new interval,
+    /// refresh immediately»; here a refresh is due from half of the interval on.
+    #[test]
+    fn a_shorter_interval_may_be_over_already() {
+        for (now, refresh) in [(100, false), (249, false), (250, true), (900, true)] {
+            let mut oracle = Oracle::new(ms(2_000), at(0));
+            oracle.learn(ts(60_000, 7), at(0));
+            let (_, due) = oracle.check_read(ts(60_000, 0), true, at(now));
+            assert_eq!((due, oracle.interval), (refresh, ms(500).max(ms(now - 100))), "{now}");
         }
     }
 
@@ -378,6 +595,9 @@ mod tests {
         let mut oracle = Oracle::new(ms(2_000), at(0));
         assert_eq!(oracle.stale(ms(5_000), at(0)), None);
         oracle.learn(ts(60_000, 7), at(1_000));
+        // §12.3: asking for a timestamp is no read.
+        oracle.stale(ms(300), at(1_000)).unwrap().0.unwrap();
+        assert_eq!((oracle.interval, oracle.short_read), (ms(2_000), None));
         for (previous, now, physical) in [
             (10_000, 1_000, Some(50_000)),
             (10_000, 4_500, Some(53_500)),
@@ -428,7 +648,7 @@ mod tests {
             (300, 40, 500, Pace::Adapting),
             (300, 50, 500, Pace::Adapting),
         ] {
-            oracle.stale(ms(previous), at(now)).unwrap().0.unwrap();
+            read_before(&mut oracle, previous, now);
             assert_eq!((oracle.interval, oracle.pace), (ms(interval), pace), "{previous}");
         }
         // Five minutes later it grows by 20 ms for each second that went by.

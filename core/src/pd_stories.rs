@@ -76,10 +76,80 @@ fn pd_cannot_be_reached() {
         $ wait
         ~ 101ms: PdRefresh
         > 4 PD PdGetMembers
-        = PdUnavailable: no PD leader found through pd:1: PD at pd:1: connection lost
+        = PdUnavailable: no PD leader found through pd:1 in 3 rounds: PD at pd:1: connection lost
         $ wait
         ~ 61.051s: AttemptTimeout
         x 4
+        ",
+    );
+}
+
+/// control-plane.md §14.1, init retries (here 3, there 100 by default): a start while PD is down goes on
+/// trying, up to the last round, and says how often it did; who comes next begins anew. Timestamps and
+/// questions that wait end with it, for nobody looks for PD any more.
+#[test]
+fn a_start_while_pd_is_down_is_bounded() {
+    story(
+        Raw,
+        ONE,
+        "
+        $ set attempts 3
+        $ silence pd
+        $ ready
+        > 1 PD PdGetMembers
+        $ tso
+        $ get a
+        $ low
+        $ 1 refused
+        $ wait
+        ~ 14ms: PdRefresh
+        > 2 PD PdGetMembers
+        $ 2 names none
+        $ wait
+        ~ 51ms: PdRefresh
+        > 3 PD PdGetMembers
+        $ 3 lost
+        = op 1: PdUnavailable: no PD leader found through pd:1 in 3 rounds: PD at pd:1: connection lost
+        = op 2: PdUnavailable: no PD leader found through pd:1 in 3 rounds: PD at pd:1: connection lost
+        = op 4: PdUnavailable: no PD leader found through pd:1 in 3 rounds: PD at pd:1: connection lost
+        = op 3: PdUnavailable: no PD leader found through pd:1 in 3 rounds: PD at pd:1: connection lost
+        $ stats rounds
+        ~ rounds 3
+        $ idle
+        ~ true
+        $ ready
+        > 4 PD PdGetMembers
+        $ 4 ok
+        = op 5: done
+        ",
+    );
+}
+
+/// The limit is for the start: a leader that was there once is looked for as long as somebody wants it.
+#[test]
+fn a_leader_that_was_found_once_is_looked_for_without_a_number() {
+    story(
+        Raw,
+        ONE,
+        "
+        $ set attempts 1
+        $ ready
+        = done
+        $ silence pd
+        $ get a
+        > 1 PD PdGetRegion a
+        $ 1 lost
+        > 2 PD PdGetMembers
+        $ 2 lost
+        $ wait
+        ~ 14ms: PdRefresh
+        > 3 PD PdGetMembers
+        $ 3 lost
+        $ wait
+        ~ 51ms: PdRefresh
+        > 4 PD PdGetMembers
+        $ 4 ok
+        > 5 PD PdGetRegion a
         ",
     );
 }
@@ -343,7 +413,7 @@ fn a_batch_over_regions_that_are_not_known() {
     );
 }
 
-/// control-plane.md §14.1: the leader is looked at once a second, not more often.
+/// control-plane.md §14.1, health: the members are looked at once a second, not more often.
 #[test]
 fn a_look_at_the_leader_every_second() {
     story(
@@ -370,8 +440,10 @@ fn a_look_at_the_leader_every_second() {
         = op 3: @1999.2
         $ pass 1
         $ tso
-        > 5 PD PdGetMembers
-        > 6 PD 2 for 1 Tso 1
+        > 5 PD HealthCheck
+        > 6 PD 2 HealthCheck
+        > 7 PD 3 HealthCheck
+        > 8 PD 2 for 1 Tso 1
         ",
     );
 }

@@ -21,13 +21,16 @@ use crate::error::{Error, Failure};
 use crate::heartbeat::Heartbeats;
 use crate::id::{CommandId, Handle, OpId, RegionVersion, StoreId};
 use crate::keyspace::Tenancy;
+use crate::op::Passes;
 use crate::operation::KeyRange;
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::RegionCache;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region_call::RegionCall;
 use crate::resolve::{Resolved, Resolver};
+use crate::safe_point::SafePoint;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::store::StoreTable;
@@ -65,8 +68,8 @@ pub(crate) enum CommandOwner {
     Call(Handle),
     PdTask(Handle),
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// A look at a member of PD, by its number.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     Tso(u64),
     /// The probe of a store.
@@ -86,10 +89,14 @@ pub(crate) enum TimerTarget {
     PdTask(Handle),
     /// The search for PD's leader.
     Discovery,
-    /// A look at a leader of PD that could not be reached.
-    PdLook,
+    /// PD's members are to be looked at, if PD is asked anything.
+    PdHealth,
+    /// A look at a member of PD, by its number, has taken too long.
+    PdLook(u64),
     /// A request for timestamps, by its number.
     TsoFlight(u64),
+    /// Timestamps that wait for company have done so for long enough.
+    TsoCompany,
     /// A pause before timestamps are asked for again.
     TsoRest,
     /// The next heartbeat of a transaction is due.
@@ -109,10 +116,12 @@ pub(crate) enum Wake {
     Timestamp(Result<Timestamp, Error>),
     /// Locks were looked into.
     Resolved(Result<Resolved, Error>),
-    /// PD's members are known.
-    PdReady,
+    /// PD's members are known, or could not be found in all the rounds that there may be at first.
+    PdReady(Result<(), Error>),
     /// The keyspace is known, or cannot be used.
     Keyspace(Result<(), Error>),
+    /// The safe point is known anew, or cannot be.
+    SafePoint(Result<(), Error>),
     /// PD's answer to a question of this owner.
     Pd(Result<Response, Error>),
     /// A pause is over.
@@ -193,10 +202,13 @@ pub(crate) struct Shared {
     pub(crate) closing: bool,
     pub(crate) regions: RegionCache,
     pub(crate) loader: Loader,
+    pub(crate) refresh: Refresh,
     pub(crate) stores: StoreTable,
     pub(crate) pd: Pd,
     pub(crate) tso: Tso,
     pub(crate) oracle: Oracle,
+    pub(crate) safe_point: SafePoint,
+    pub(crate) passes: Passes,
     pub(crate) resolver: Resolver,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) calls: Slab<RegionCall>,
@@ -310,6 +322,9 @@ pub(crate) struct CallSpec {
     pub(crate) extra: Option<Arc<crate::wire::ContextExtra>>,
     pub(crate) max_execution_ms: u64,
     pub(crate) timeout: Duration,
+    /// How long the first attempt may take, where that is less: the application's own limit for a read,
+    /// after which another replica is asked, and nobody is blamed.
+    pub(crate) first_timeout: Option<Duration>,
     /// An earlier copy may have been received, through another call.
     pub(crate) is_retry: bool,
     /// Tell the region's bounds with the answer.
@@ -334,6 +349,7 @@ impl CallSpec {
             extra: None,
             max_execution_ms: timeout.as_millis() as u64,
             timeout,
+            first_timeout: None,
             is_retry: false,
             wants_range: false,
             decisive: false,

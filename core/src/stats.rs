@@ -24,6 +24,8 @@ pub struct Stats {
     pub probes: u64,
     /// Regions asked of PD.
     pub region_loads: u64,
+    /// Rounds through PD's members in which none named a leader.
+    pub pd_rounds: u64,
     /// Timestamp batches asked of PD.
     pub timestamp_batches: u64,
     /// Timestamps asked of PD.

@@ -1,4 +1,4 @@
-//! Timestamps, told (`control-plane.md` §14.3, §12).
+//! Timestamps, told (`control-plane.md` §14.3).
 
 use crate::KeyMode::Txn;
 use crate::story::story;
@@ -89,6 +89,103 @@ fn ten_thousand_go_together() {
         > 2 PD Tso 10000
         $ stats largest
         ~ largest 10000
+        ",
+    );
+}
+
+/// control-plane.md §14.3, maximal batch wait: a request waits for company until eight have come, or for as
+/// long as was set; how many are enough follows how many came. There is one request at a time.
+#[test]
+fn whoever_wants_a_timestamp_may_wait_for_company() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set concurrency 5
+        $ set company 5
+        $ ready
+        = done
+        $ silence tso
+        $ many 7 tso
+        $ tso
+        > 1 PD Tso 8
+        $ tso
+        $ 1 @1000.8
+        = op 2: @1000.1
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        = op 6: @1000.5
+        = op 7: @1000.6
+        = op 8: @1000.7
+        = op 9: @1000.8
+        $ wait
+        ~ 5ms: Batch
+        > 2 PD Tso 1
+        $ many 7 tso
+        $ 2 @1005.9
+        > 3 PD Tso 7
+        = op 10: @1005.9
+        ",
+    );
+}
+
+/// Company that went away again is not waited for; and who comes after it waits anew.
+#[test]
+fn company_that_goes_away() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set company 5
+        $ ready
+        = done
+        $ silence tso
+        $ tso
+        $ cancel 2
+        ~ Stopped
+        $ wait
+        ~ 5ms: Batch
+        $ wait
+        ~ nothing to wait for
+        $ tso
+        $ wait
+        ~ 10ms: Batch
+        > 1 PD Tso 1
+        $ 1 ok
+        = op 3: @1010.1
+        ",
+    );
+}
+
+/// control-plane.md §14.3, follower proxy: timestamps go through a member drawn at random. One that cannot
+/// is left out for ten seconds, and nobody is doubted for it; but the word that the leader has moved counts.
+#[test]
+fn timestamps_through_any_member() {
+    story(
+        Txn,
+        ONE,
+        "
+        $ set proxy
+        $ members 3
+        $ ready
+        = done
+        $ silence pd
+        $ many 4 tso
+        > 1 PD 2 for 1 Tso 1
+        $ 1 ok
+        > 2 PD 3 for 1 Tso 3
+        = op 2: @1000.1
+        $ 2 status 14 cannot connect to the leader
+        > 3 PD Tso 3
+        $ 3 ok
+        = op 3: @1000.2
+        = op 4: @1000.3
+        = op 5: @1000.4
+        $ tso
+        > 4 PD 2 for 1 Tso 1
+        $ 4 status 14 not leader
+        > 5 PD PdGetMembers
         ",
     );
 }
@@ -325,6 +422,28 @@ fn an_election_is_waited_for_in_short_steps() {
     );
 }
 
+/// control-plane.md §14.3, «GetTS retries 20×»: then a pause of client-go's back-off, and from the start.
+#[test]
+fn an_election_that_takes_long_is_waited_for_in_longer_steps() {
+    let mut story = crate::story::Story::new(Txn, ONE);
+    story.play("ready");
+    story.play("silence tso");
+    story.play("tso");
+    let mut pauses = Vec::new();
+    for attempt in 1..=23 {
+        let told = story.play(&format!("{attempt} status 14 not leader"));
+        let before = story.now;
+        if !told.contains("Tso") {
+            story.play("wait");
+        }
+        pauses.push(story.now.since(before).as_millis());
+    }
+    assert_eq!(pauses[0], 0);
+    assert!(pauses[1..20].iter().all(|pause| *pause == 100), "{pauses:?}");
+    assert!((250..=3_000).contains(&pauses[20]), "{pauses:?}");
+    assert_eq!(pauses[21..], [0, 100]);
+}
+
 /// peers.md D24: what PD refuses for good is told at once.
 #[test]
 fn d24_a_refusal_of_timestamps_is_not_retried() {
@@ -374,232 +493,6 @@ fn d22_a_slow_question_delays_no_timestamp_and_the_other_way_round() {
         ~ 3s: AttemptTimeout
         x 3
         > 6 PD PdGetMembers
-        ",
-    );
-}
-
-/// cases TSO-04, §12.2: as long as what is known is new enough, nobody is asked; past half of the
-/// interval a refresh goes its way, past all of it the caller waits.
-#[test]
-fn tso_04_low_resolution_timestamps_are_refreshed_by_use() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ ready
-        = done
-        $ silence tso
-        $ low
-        > 1 PD Tso 1
-        $ 1 ok
-        = op 2: @1000.1
-        $ low
-        = op 3: @1000.1
-        $ pass 1000
-        $ low
-        > 2 PD Tso 1
-        = op 4: @1000.1
-        $ low
-        = op 5: @1000.1
-        $ 2 ok
-        $ low
-        = op 6: @2000.2
-        $ pass 2000
-        $ low
-        > 3 PD Tso 1
-        $ low
-        $ 3 ok
-        = op 7: @4000.3
-        = op 8: @4000.3
-        $ wait
-        ~ nothing to wait for
-        $ idle
-        ~ true
-        ",
-    );
-}
-
-/// What keeps the oracle fresh wants no leader by itself: an idle core asks nobody.
-#[test]
-fn a_refresh_alone_keeps_nothing_busy() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ tso
-        = @1000.1
-        $ silence pd
-        $ pass 1500
-        $ low
-        > 1 PD Tso 1
-        = op 2: @1000.1
-        $ 1 lost
-        > 2 PD PdGetMembers
-        $ 2 lost
-        $ wait
-        ~ 1.514s: PdRefresh
-        $ wait
-        ~ nothing to wait for
-        $ pass 5000
-        $ low
-        > 3 PD PdGetMembers
-        $ 3 ok
-        > 4 PD Tso 1
-        $ 4 ok
-        = op 3: @7514.2
-        ",
-    );
-}
-
-/// control-plane.md §12.2.
-/// cases TSO-02, TSO-03.
-#[test]
-fn tso_02_a_stale_timestamp_is_told_without_asking() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ ready
-        = done
-        $ silence tso
-        $ stale 500
-        > 1 PD Tso 1
-        $ 1 ok
-        = op 2: @500.0
-        $ pass 300
-        $ stale 1000
-        > 2 PD Tso 1
-        = op 3: @300.0
-        $ stale 9000
-        = op 4: InvalidArgument: 9s ago there were no timestamps
-        $ idle
-        ~ true
-        ",
-    );
-}
-
-/// cases TSO-06, §12.4: a snapshot at a timestamp of PD's is read; one at a timestamp to come is not.
-#[test]
-fn tso_06_a_snapshot_of_the_future_is_refused() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ set validate
-        $ ready
-        = done
-        $ silence tso
-        $ tget k @max
-        > 1 store 1 KvGet k @max | region 1
-        $ tget k @1000.5
-        > 2 PD Tso 1
-        $ 2 @1000.7
-        > 3 store 1 KvGet k @1000.5 | region 1
-        $ tget k @1000.7
-        > 4 store 1 KvGet k @1000.7 | region 1
-        $ tget k @1000.8
-        > 5 PD Tso 1
-        $ 5 @1000.8
-        > 6 store 1 KvGet k @1000.8 | region 1
-        $ tbatch_get @1000.10 k
-        > 7 PD Tso 1
-        $ tscan a..b 9 @1000.11
-        $ 7 @1000.9
-        > 8 PD Tso 1
-        = op 6: FutureTimestamp: the snapshot's timestamp 262144010 is ahead of PD's, which is at 262144009
-        $ 8 @1000.10
-        = op 7: FutureTimestamp: the snapshot's timestamp 262144011 is ahead of PD's, which is at 262144010
-        ",
-    );
-}
-
-/// cases TSO-08: a timestamp that another client got from PD is no future.
-#[test]
-fn tso_08_a_timestamp_from_elsewhere_costs_one_question() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ set validate
-        $ tso
-        = @1000.1
-        $ pass 500
-        $ silence tso
-        $ tget k @1400.3
-        > 1 PD Tso 1
-        $ cancel 2
-        ~ Stopped
-        $ tget k @1400.3
-        $ 1 ok
-        > 2 PD Tso 1
-        $ 2 ok
-        > 3 store 1 KvGet k @1400.3 | region 1
-        ",
-    );
-}
-
-/// wire.md §7.1: only a PD with services apart knows the smallest timestamp; any other gives a fresh
-/// one.
-#[test]
-fn the_smallest_timestamp_falls_back_to_a_fresh_one() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ ready
-        = done
-        $ silence pd
-        $ min
-        > 1 PD PdGetMinTs
-        $ 1 min @900.4
-        = op 2: @900.4
-        $ min
-        > 2 PD PdGetMinTs
-        $ 2 status 12 unknown method GetMinTS
-        > 3 PD Tso 1
-        $ 3 ok
-        = op 3: @1000.1
-        $ min
-        > 4 PD PdGetMinTs
-        $ 4 lost
-        > 5 PD PdGetMembers
-        $ 5 ok
-        > 6 PD PdGetMinTs
-        $ cancel 4
-        ~ Stopped
-        x 6
-        $ idle
-        ~ true
-        ",
-    );
-}
-
-/// §12.5: the external timestamp passes through.
-#[test]
-fn the_external_timestamp_is_read_and_set() {
-    story(
-        Txn,
-        ONE,
-        "
-        $ ready
-        = done
-        $ silence pd
-        $ external
-        > 1 PD PdGetExternalTimestamp
-        $ 1 external 0
-        = op 2: none
-        $ set_external @900.0
-        > 2 PD PdSetExternalTimestamp @900.0
-        $ 2 external
-        = op 3: done
-        $ external
-        > 3 PD PdGetExternalTimestamp
-        $ 3 external @900.0
-        = op 4: @900.0
-        $ set_external @800.0
-        > 4 PD PdSetExternalTimestamp @800.0
-        $ 4 no the external timestamp does not go back
-        = op 5: PdRefused: PD answered INVALID_VALUE: the external timestamp does not go back
         ",
     );
 }

@@ -123,9 +123,8 @@ async fn five_seconds_without_pd_are_survived() {
 
 /// 32 tasks take timestamps while the leader moves: each is larger than every timestamp that anybody
 /// had before it was asked for, and none is given twice.
-async fn timestamps_stay_monotonic(concurrency: usize) {
+async fn timestamps_stay_monotonic(config: Config) {
     let server = serve(3, &[]).await;
-    let config = Config::default().with_tso_concurrency(concurrency);
     let client = transactional(&server, config).await;
     let largest = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..32)
@@ -170,12 +169,124 @@ async fn timestamps_stay_monotonic(concurrency: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn timestamps_stay_monotonic_while_leaders_move() {
-    bounded(timestamps_stay_monotonic(1)).await;
+    bounded(timestamps_stay_monotonic(Config::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_timestamps_stay_monotonic_while_leaders_move() {
-    bounded(timestamps_stay_monotonic(4)).await;
+    bounded(timestamps_stay_monotonic(Config::default().with_tso_concurrency(4))).await;
+}
+
+/// Each request waits for company, and goes through any member.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxied_timestamps_stay_monotonic_while_leaders_move() {
+    let config = Config::default()
+        .with_tso_concurrency(4)
+        .with_tso_max_wait(ms(2))
+        .with_tso_follower_proxy(true);
+    bounded(timestamps_stay_monotonic(config)).await;
+}
+
+/// With the follower proxy the leader alone answers, and followers pass on: one that cannot costs nobody
+/// anything but a hop. A wait for company makes fewer requests of as many timestamps.
+#[tokio::test]
+async fn timestamps_wait_for_company_and_go_through_any_member() {
+    bounded(async {
+        let server = serve(3, &[]).await;
+        let config = Config::default().with_tso_follower_proxy(true);
+        let client = transactional(&server, config).await;
+        let cut = Fault::Status(anatase_cluster::Status::new(
+            anatase_cluster::Code::Unavailable,
+            "cannot connect to the leader",
+        ));
+        server.with(|cluster| {
+            cluster.faults().always(On::rpc(Rpc::PdTso).member(2), cut);
+        });
+        let mut last = client.current_timestamp().await.unwrap();
+        for _ in 0..40 {
+            let next = client.current_timestamp().await.unwrap();
+            assert!(next > last);
+            last = next;
+        }
+        // Left out for ten seconds after it failed once.
+        assert_eq!(server.with(|cluster| cluster.faults().struck()), 1);
+        client.close().await;
+
+        let config = Config::default().with_tso_max_wait(ms(10));
+        let client = transactional(&server, config).await;
+        let before = server.with(|cluster| cluster.calls(Rpc::PdTso));
+        for _ in 0..5 {
+            let eight = (0..8).map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.current_timestamp().await.map(drop) })
+            });
+            for one in eight.collect::<Vec<_>>() {
+                one.await.unwrap().unwrap();
+            }
+        }
+        let asked = server.with(|cluster| cluster.calls(Rpc::PdTso)) - before;
+        assert!(asked <= 10, "{asked} requests for 5 times 8");
+        client.close().await;
+    })
+    .await;
+}
+
+/// The leader takes what it is sent and says nothing. With forwarding its health tells, and everything goes
+/// through a follower before a call has used up its three seconds.
+#[tokio::test]
+async fn a_frozen_leader_is_found_out_by_its_health() {
+    bounded(async {
+        let server = serve(3, &["m"]).await;
+        let config = Config::default().with_forwarding(true);
+        let client =
+            TransactionClient::new_with_config(server.pd_addresses(), config).await.unwrap();
+        client.current_timestamp().await.unwrap();
+        let silent = Fault::DropRequest(Loss::Silent);
+        server.with(|cluster| cluster.faults().always(On::any().member(0), silent));
+        let began = Instant::now();
+        client.current_timestamp().await.unwrap();
+        let took = began.elapsed();
+        assert!(took > ms(900) && took < ms(2_700), "{took:?}");
+        let began = Instant::now();
+        client.current_timestamp().await.unwrap();
+        assert!(began.elapsed() < ms(300), "{:?}", began.elapsed());
+        client.close().await;
+    })
+    .await;
+}
+
+/// control-plane.md §14.1, init retries: an application may be started before its cluster. It waits, in
+/// rounds; and where nothing comes, the error says how many there were.
+#[tokio::test]
+async fn a_start_while_pd_is_down_goes_on_trying() {
+    bounded(async {
+        let server = serve(3, &[]).await;
+        let addresses = server.pd_addresses();
+        for member in 0..3 {
+            server.stop_pd_member(member);
+        }
+        let few = Config::default().with_startup_attempts(3, ms(50));
+        let began = Instant::now();
+        let error = TransactionClient::new_with_config(addresses.clone(), few).await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::PdUnavailable, "{error}");
+        assert!(error.to_string().contains("in 3 rounds"), "{error}");
+        assert!(addresses.iter().all(|it| error.to_string().contains(it)), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+
+        let starting = tokio::spawn(TransactionClient::new(addresses));
+        tokio::time::sleep(ms(1_500)).await;
+        assert!(!starting.is_finished(), "it goes on trying");
+        for member in 0..3 {
+            server.start_pd_member(member).await.unwrap();
+        }
+        server.with(|cluster| cluster.transfer_pd_leader(1));
+        let began = Instant::now();
+        let client = starting.await.unwrap().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        client.current_timestamp().await.unwrap();
+        client.close().await;
+    })
+    .await;
 }
 
 /// The way to the leader is cut, the leader leads on: with forwarding a follower passes everything on
@@ -334,6 +445,10 @@ async fn other_timestamps() {
         let client = transactional(&server, Config::default()).await;
         let now = client.current_timestamp().await.unwrap();
         assert_eq!(client.low_resolution_timestamp().await.unwrap(), now);
+        client.set_low_resolution_interval(ms(1)).await.unwrap();
+        tokio::time::sleep(ms(5)).await;
+        assert!(client.low_resolution_timestamp().await.unwrap() > now);
+        client.set_low_resolution_interval(Duration::from_secs(2)).await.unwrap();
         let stale = client.stale_timestamp(Duration::from_secs(10)).await.unwrap();
         let ago = now.physical_ms() - stale.physical_ms();
         assert!((9_000..=10_000).contains(&ago), "{ago}");

@@ -37,6 +37,15 @@ use crate::transport::Inbox;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LARGEST_WAIT: Duration = Duration::from_secs(3);
 
+/// 100 ms × 1.6ⁿ, at most 3 s, give or take a fifth so that clients do not knock in step.
+fn wait_after(seed: u64, name: &str, failures: u32) -> Duration {
+    let mut draw = DefaultHasher::new();
+    (seed, name, failures).hash(&mut draw);
+    let spread = 0.8 + 0.4 * (draw.finish() >> 32) as f64 / f64::from(u32::MAX);
+    let grown = FIRST_WAIT.mul_f64(1.6_f64.powi(failures.min(16) as i32));
+    grown.min(LARGEST_WAIT).mul_f64(spread)
+}
+
 /// Something to send.
 pub(crate) enum Job {
     /// A unary call.
@@ -283,7 +292,7 @@ impl<R: Runtime> Link<R> {
             return;
         };
         let queue = std::mem::take(queue);
-        let wait = self.wait_after(*failures);
+        let wait = wait_after(self.env.config.seed, &self.name, *failures);
         *state = State::Resting {
             until: self.env.runtime.now() + wait,
             failures: failures.saturating_add(1),
@@ -296,15 +305,6 @@ impl<R: Runtime> Link<R> {
             .map(|job| self.refuse(job, &why))
             .collect();
         inbox.deliver(refused);
-    }
-
-    /// 100 ms × 1.6ⁿ, at most 3 s, give or take a fifth so that clients do not knock in step.
-    fn wait_after(&self, failures: u32) -> Duration {
-        let mut draw = DefaultHasher::new();
-        (self.env.config.seed, &*self.name, failures).hash(&mut draw);
-        let spread = 0.8 + 0.4 * (draw.finish() >> 32) as f64 / f64::from(u32::MAX);
-        let grown = FIRST_WAIT.mul_f64(1.6_f64.powi(failures.min(16) as i32));
-        grown.min(LARGEST_WAIT).mul_f64(spread)
     }
 
     fn ended(&self, busy: &Busy, inbox: &Inbox) {
@@ -369,6 +369,28 @@ impl<R: Runtime> Opening<R> {
         let _ = connection.await;
         if let Some(link) = self.link.upgrade() {
             link.ended(&busy, &self.inbox);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md §5.2, §9.1: «connect backoff base 100 ms ×1.6 jitter 0.2 max 3 s», for stores and
+    /// for PD (there, §14.1, from 1 s on).
+    #[test]
+    fn the_waits_between_attempts_to_connect() {
+        for (failures, expected) in
+            [(0, 100), (1, 160), (2, 256), (5, 1_048), (7, 2_684), (8, 3_000), (u32::MAX, 3_000)]
+        {
+            let waits: Vec<u64> = (0..1_000)
+                .map(|seed| wait_after(seed, "a:1", failures).as_millis() as u64)
+                .collect();
+            let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            let percent = |of: u64| expected * of / 100;
+            assert!((percent(80) - 1..=percent(82)).contains(least), "{failures}: {least}");
+            assert!((percent(118)..=percent(120) + 1).contains(most), "{failures}: {most}");
         }
     }
 }

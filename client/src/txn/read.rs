@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anatase_core::txn::{Union, UnionStep};
-use anatase_core::{Operation, ReadOperation, ScanSpec};
+use anatase_core::{ReadOperation, ScanSpec};
 use bytes::Bytes;
 
 use super::Transaction;
@@ -54,7 +54,7 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
         let reader = Reader { txn, until };
         let step = match merge {
             Merge::Get { key, take } => {
-                let known = txn.buffer().get(&key);
+                let known = txn.state().buffer().get(&key);
                 match known {
                     Some(value) => Step::Known(Some(take(value))),
                     None => {
@@ -64,17 +64,17 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                 }
             }
             Merge::BatchGet { keys, take } => {
-                let buffer = txn.buffer();
+                let state = txn.state();
                 let mut known = Vec::with_capacity(keys.len());
                 let mut missing = Vec::new();
                 for key in keys {
-                    let value = buffer.get(&key);
+                    let value = state.buffer().get(&key);
                     if value.is_none() {
                         missing.push(key);
                     }
                     known.push(value);
                 }
-                drop(buffer);
+                drop(state);
                 let read = reader.read(ReadOperation::BatchGet { keys: missing }, kinds::VALUES);
                 Step::BatchGet { read, known, take }
             }
@@ -85,7 +85,8 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                     Some(page) => {
                         let read = reader.read(ReadOperation::Scan(page), kinds::PAGE);
                         let (asked, limit) = (limit, limit as usize);
-                        Step::Scan { read, asked, limit, union, found: Vec::new(), take }
+                        let found = Vec::new();
+                        Step::Scan(Box::new(Scan { read, asked, limit, union, found, take }))
                     }
                     None => Step::Known(Some(take(Vec::new()))),
                 }
@@ -129,17 +130,19 @@ enum Step<T> {
         known: Vec<Option<Option<Value>>>,
         take: fn(Vec<Option<Value>>) -> T,
     },
-    /// A page at a time: what the transaction has deleted makes a page shorter, and then another is
-    /// needed.
-    Scan {
-        read: OperationFuture<Page>,
-        /// For how many pairs it asks.
-        asked: u32,
-        limit: usize,
-        union: Union,
-        found: Vec<KvPair>,
-        take: fn(Vec<KvPair>) -> T,
-    },
+    Scan(Box<Scan<T>>),
+}
+
+/// A page at a time: what the transaction has deleted makes a page shorter, and then another is
+/// needed.
+struct Scan<T> {
+    read: OperationFuture<Page>,
+    /// For how many pairs it asks.
+    asked: u32,
+    limit: usize,
+    union: Union,
+    found: Vec<KvPair>,
+    take: fn(Vec<KvPair>) -> T,
 }
 
 type Page = Vec<anatase_core::KvPair>;
@@ -149,10 +152,8 @@ const MORE: u32 = 256;
 
 impl Reader<'_> {
     fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> OperationFuture<T> {
-        let handle = self.txn.handle();
-        let left = self.until.since(handle.driver.now());
-        let operation = Operation::Read { op, at: self.txn.start_timestamp() };
-        OperationFuture::new(handle.clone(), operation, left, kind)
+        let left = self.until.since(self.txn.handle().driver.now());
+        self.txn.snapshot_ref().read(op, kind).timeout(left).into_future()
     }
 }
 
@@ -181,27 +182,27 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                     .collect();
                 Poll::Ready(Ok(take(values)))
             }
-            Step::Scan { read, asked, limit, union, found, take } => loop {
-                let page = ready!(Pin::new(&mut *read).poll(cx))?;
-                union.feed(*asked, page)?;
-                let buffer = reader.txn.buffer();
+            Step::Scan(scan) => loop {
+                let page = ready!(Pin::new(&mut scan.read).poll(cx))?;
+                scan.union.feed(scan.asked, page)?;
+                let state = reader.txn.state();
                 let over = loop {
-                    if found.len() == *limit {
+                    if scan.found.len() == scan.limit {
                         break true;
                     }
-                    match union.next(&buffer) {
-                        UnionStep::Pair(pair) => found.push(pair.into()),
+                    match scan.union.next(state.buffer()) {
+                        UnionStep::Pair(pair) => scan.found.push(pair.into()),
                         UnionStep::End => break true,
                         UnionStep::Feed => break false,
                     }
                 };
-                drop(buffer);
+                drop(state);
                 // Where one page was thinned out the next may be as well: a few more pairs than
                 // needed cost less than one more round.
-                *asked = ((*limit - found.len()) as u32).max(MORE);
-                match union.wants(*asked).filter(|_| !over) {
-                    Some(page) => *read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
-                    None => return Poll::Ready(Ok(take(std::mem::take(found)))),
+                scan.asked = ((scan.limit - scan.found.len()) as u32).max(MORE);
+                match scan.union.wants(scan.asked).filter(|_| !over) {
+                    Some(page) => scan.read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
+                    None => return Poll::Ready(Ok((scan.take)(std::mem::take(&mut scan.found)))),
                 }
             },
         }

@@ -44,6 +44,11 @@ impl Mvcc {
                 min_commit_ts: lock.min_commit_ts,
             });
         }
+        // Not prewritten: a lock request that came late, or whose release got lost, and that the
+        // transaction did not need in the end. It is let go of, and that counts as committed.
+        if lock.is_pessimistic() {
+            return Ok(vec![Change::Unlock(key.clone())]);
+        }
         let record = record(lock, commit_ts);
         Ok(vec![Change::Record(key.clone(), record), Change::Unlock(key.clone())])
     }
@@ -56,7 +61,8 @@ pub(super) fn record(lock: &Lock, commit_ts: u64) -> Record {
         kind: match lock.kind {
             LockKind::Put => WriteKind::Put,
             LockKind::Delete => WriteKind::Delete,
-            LockKind::Lock => WriteKind::Lock,
+            // A pessimistic lock is never committed; as a record it could only say that.
+            LockKind::Lock | LockKind::Pessimistic => WriteKind::Lock,
         },
         start_ts: lock.start_ts,
         value: lock.value.clone(),

@@ -30,6 +30,10 @@ pub struct LockView {
     pub use_async_commit: bool,
     /// On the primary of an async commit: the user keys of its other locks.
     pub secondaries: Vec<Bytes>,
+    /// Of a pessimistic transaction, when it last looked at the key; of others 0.
+    pub for_update_ts: u64,
+    /// A pessimistic lock that was granted in spite of newer data.
+    pub locked_with_conflict: bool,
 }
 
 /// What a transaction did to a key, to look at.
@@ -62,6 +66,8 @@ impl Cluster {
                 txn_size: lock.txn_size,
                 use_async_commit: lock.use_async_commit,
                 secondaries: lock.secondaries.clone(),
+                for_update_ts: lock.for_update_ts,
+                locked_with_conflict: lock.locked_with_conflict,
             })
             .collect()
     }
@@ -154,6 +160,7 @@ impl Entry {
                 LockKind::Put => Op::Put,
                 LockKind::Delete => Op::Del,
                 LockKind::Lock => Op::Lock,
+                LockKind::Pessimistic => Op::PessimisticLock,
             };
             Box::new(MvccLock {
                 r#type: kind as i32,

@@ -38,10 +38,11 @@ impl<'a> View<'a> {
 
     /// Whether the lock stands in the way of reading the key (transactions.md §20.4).
     fn blocked_by(&self, lock: &Lock, key: &Bytes) -> Result<(), KeyError> {
+        let writes_nothing = matches!(lock.kind, LockKind::Lock | LockKind::Pessimistic);
         match self.isolation {
             IsolationLevel::Rc => return Ok(()),
             IsolationLevel::RcCheckTs => {
-                if lock.kind == LockKind::Lock || self.resolved.contains(&lock.start_ts) {
+                if writes_nothing || self.resolved.contains(&lock.start_ts) {
                     return Ok(());
                 }
                 return Err(KeyError::Conflict {
@@ -56,7 +57,7 @@ impl<'a> View<'a> {
             IsolationLevel::Si => {}
         }
         let later = lock.start_ts > self.ts || lock.min_commit_ts > self.ts;
-        if later || lock.kind == LockKind::Lock || self.resolved.contains(&lock.start_ts) {
+        if later || writes_nothing || self.resolved.contains(&lock.start_ts) {
             return Ok(());
         }
         // The latest committed value of a primary is what it is without its lock: until the lock

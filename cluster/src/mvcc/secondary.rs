@@ -4,7 +4,8 @@
 //!
 //! | the key has | then |
 //! |---|---|
-//! | a lock of the transaction | it is told, and the next key is looked at |
+//! | a prewritten lock of the transaction | it is told, and the next key is looked at |
+//! | a pessimistic lock of it | it is removed, and the key judged as one without a lock: it was never prewritten, or is a late copy of a request |
 //! | a commit record of it | it is committed, and nothing else is told |
 //! | a rollback of it | it is rolled back, and nothing else is told |
 //! | nothing of it | the same, and a protected rollback is left, so that its prewrite comes too late |
@@ -31,19 +32,24 @@ impl Mvcc {
     ) -> (Secondaries, Vec<Change>) {
         let mut locked = Vec::new();
         for key in keys {
+            let mut changes = Vec::new();
             if let Some(lock) = self.own_lock(&key, start_ts) {
-                let lock = lock.clone();
-                locked.push((key, lock));
-                continue;
+                if !lock.is_pessimistic() {
+                    let lock = lock.clone();
+                    locked.push((key, lock));
+                    continue;
+                }
+                changes.push(Change::Unlock(key.clone()));
             }
-            return match self.find(&key, start_ts) {
-                Found::Committed(ts) => (Secondaries::Committed(ts), Vec::new()),
-                Found::RolledBack => (Secondaries::RolledBack, Vec::new()),
+            let found = match self.find(&key, start_ts) {
+                Found::Committed(ts) => Secondaries::Committed(ts),
+                Found::RolledBack => Secondaries::RolledBack,
                 Found::Nothing(overlapped) => {
-                    let left = self.leave_rollback(&key, start_ts, true, overlapped, true);
-                    (Secondaries::RolledBack, left)
+                    changes.extend(self.leave_rollback(&key, start_ts, true, overlapped, true));
+                    Secondaries::RolledBack
                 }
             };
+            return (found, changes);
         }
         (Secondaries::Locked(locked), Vec::new())
     }

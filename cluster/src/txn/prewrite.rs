@@ -2,19 +2,21 @@
 
 use anatase_proto::{
     errorpb,
-    kvrpcpb::{Assertion, AssertionLevel, Op as WireOp, PrewriteRequest, PrewriteResponse},
+    kvrpcpb::{
+        Assertion, AssertionLevel, Op as WireOp, PrewriteRequest, PrewriteResponse,
+        prewrite_request::PessimisticAction as Action,
+    },
     rpc::Rpc,
 };
 
 use crate::{
     Cluster,
     access::{Refusal, RegionError},
-    answer::Status,
     call::Cx,
     faults::Call,
     mvcc::{
         Key, KeyError,
-        prewrite::{Mutation, Op, Prewrite, Ways},
+        prewrite::{Check, Mutation, Op, Prewrite, Ways},
     },
 };
 
@@ -25,20 +27,31 @@ pub(crate) fn prewrite(
     cx: &mut Cx<'_>,
     request: PrewriteRequest,
 ) -> Result<PrewriteResponse, Refusal> {
-    if request.for_update_ts != 0 {
-        return Err(Status::unmodelled("a prewrite of a pessimistic transaction").into());
-    }
+    let pessimistic = request.for_update_ts != 0;
     let failed = |error: KeyError| {
         Ok(PrewriteResponse { errors: vec![error.to_proto()], ..Default::default() })
     };
     let mut mutations = Vec::with_capacity(request.mutations.len());
     let mut size = 0;
-    for mutation in request.mutations {
+    if pessimistic && request.pessimistic_actions.len() != request.mutations.len() {
+        // TiKV drops what has no action, silently.
+        return failed(KeyError::Abort(format!(
+            "{} pessimistic actions for {} mutations",
+            request.pessimistic_actions.len(),
+            request.mutations.len()
+        )));
+    }
+    for (at, mutation) in request.mutations.into_iter().enumerate() {
         let op = match WireOp::try_from(mutation.op) {
             Ok(WireOp::Put) => Op::Put,
             Ok(WireOp::Del) => Op::Delete,
             Ok(WireOp::Lock) => Op::Lock,
             Ok(WireOp::Insert) => Op::Insert,
+            Ok(WireOp::CheckNotExists) if pessimistic => {
+                return failed(KeyError::Abort(
+                    "cannot handle checkNotExists in pessimistic prewrite".to_owned(),
+                ));
+            }
             Ok(WireOp::CheckNotExists) => Op::CheckNotExists,
             Ok(
                 WireOp::Rollback
@@ -59,7 +72,28 @@ pub(crate) fn prewrite(
             key: Key::new(mutation.key),
             value: mutation.value,
             assertion: Assertion::try_from(mutation.assertion).unwrap_or(Assertion::None),
+            check: match request.pessimistic_actions.get(at).map(|it| Action::try_from(*it)) {
+                None | Some(Ok(Action::SkipPessimisticCheck)) => Check::Skip,
+                Some(Ok(Action::DoPessimisticCheck)) => Check::Lock,
+                Some(Ok(Action::DoConstraintCheck)) => Check::Constraint,
+                // An optimistic request may say here what it likes.
+                Some(Err(_)) if !pessimistic => Check::Skip,
+                Some(Err(error)) => return failed(KeyError::Abort(error.to_string())),
+            },
+            expected: None,
         });
+    }
+    for constraint in request.for_update_ts_constraints.iter().filter(|_| pessimistic) {
+        match mutations.get_mut(constraint.index as usize) {
+            Some(mutation) => mutation.expected = Some(constraint.expected_for_update_ts),
+            None => {
+                return failed(KeyError::Abort(format!(
+                    "a constraint on mutation {} of {}",
+                    constraint.index,
+                    mutations.len()
+                )));
+            }
+        }
     }
     if request.use_async_commit || request.try_one_pc {
         cx.check_max_ts(request.start_version)?;
@@ -82,6 +116,10 @@ pub(crate) fn prewrite(
     let prewrite = Prewrite {
         primary: request.primary_lock,
         start_ts: request.start_version,
+        for_update_ts: pessimistic.then_some(request.for_update_ts),
+        // Whoever sends one to a committed transaction repeats it, whatever it says.
+        retried: cx.context.is_retry_request
+            || cx.cluster.mvcc.is_known_committed(request.start_version),
         ttl: request.lock_ttl,
         txn_size: request.txn_size,
         min_commit_ts: request.min_commit_ts,
@@ -93,6 +131,7 @@ pub(crate) fn prewrite(
             one_phase: request.try_one_pc,
             max_commit_ts: request.max_commit_ts,
             max_ts: cx.max_ts(),
+            for_update_ts: request.for_update_ts,
             refused,
         },
     };

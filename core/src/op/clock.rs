@@ -5,8 +5,9 @@
 //!                         else Stamping ─▶ done
 //! min                     Asking ─▶ done, or Stamping where PD has no such call (wire.md §7.1)
 //! external                Asking ─▶ done
+//! interval                set here ─▶ done
 //! read                    known to be past ─▶ the read
-//!                         else Checking ─▶ the read, or refused
+//!                         else Checking ─▶ the read, or Checking once more ─▶ the read, or refused
 //! ```
 
 use std::time::Duration;
@@ -15,9 +16,10 @@ use anatase_proto::pdpb;
 use anatase_proto::rpc::Rpc;
 
 use crate::error::{Error, ErrorKind};
+use crate::op::read_view::ReadView;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Operation, ReadOperation, Reply};
-use crate::oracle::{LowResolution, ReadTs};
+use crate::oracle::{AfterFetch, Fetched, LowResolution, ReadTs};
 use crate::shared::{Cx, Wake};
 use crate::timestamp::Timestamp;
 use crate::wire::reply;
@@ -48,7 +50,9 @@ impl Clock {
                         }
                         return Step::Done(Ok(Reply::Timestamp(ts)));
                     }
-                    LowResolution::Ask => cx.shared.tso_ask_for_any(cx.owner, 0),
+                    LowResolution::Ask => {
+                        cx.shared.tso_ask_for_any(cx.owner, 0);
+                    }
                 }
                 Self::Stamping
             }
@@ -68,6 +72,11 @@ impl Clock {
                 cx.ask_pd(0, Rpc::PdGetExternalTimestamp, &message);
                 Self::AskingExternal
             }
+            Operation::SetLowResolutionInterval(to) => {
+                let now = cx.shared.now;
+                cx.shared.oracle.configure(to, now);
+                return Step::Done(Ok(Reply::Done));
+            }
             Operation::SetExternalTimestamp(to) => {
                 let message = pdpb::SetExternalTimestampRequest {
                     timestamp: to.version(),
@@ -80,11 +89,17 @@ impl Clock {
             | Operation::Timestamp
             | Operation::Raw { .. }
             | Operation::Regions { .. }
+            | Operation::GroupKeys { .. }
+            | Operation::Region(_)
+            | Operation::BucketsSeen { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
             | Operation::Rollback { .. }
             | Operation::Lock(_)
-            | Operation::PessimisticRollback(_) => return super::misrouted("another operation"),
+            | Operation::PessimisticRollback(_)
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_) => return super::misrouted("another operation"),
         };
         Step::Next(Op::Clock(clock))
     }
@@ -143,52 +158,79 @@ fn stale(previous: Duration, cx: &mut Cx<'_>) -> Option<Step> {
 
 /// A read that waits for a timestamp of PD's, to see whether its own has been handed out (§12.4).
 ///
-/// The reference shares one fetch among all who wait, and has to repeat the check once, because the
-/// fetch may have begun before the waiter did. Here nobody boards a flight that has left, so one
-/// answer decides.
+/// All who wait share one question, which may have been on its way before some of them came. So an
+/// answer that is not large enough is no proof: then there is one more question, and nobody boards
+/// a flight that has left, so that its answer decides.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Checking {
     op: ReadOperation,
-    at: Timestamp,
+    view: ReadView,
+    /// A replica that lags behind may answer.
+    stale: bool,
+    /// The question under way may be older than this read.
+    shared: bool,
 }
 
 impl Checking {
-    pub(crate) fn start(op: ReadOperation, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn start(op: ReadOperation, view: ReadView, stale: bool, cx: &mut Cx<'_>) -> Step {
         if !cx.shared.config.validate_read_timestamp {
-            return super::start_read(op, at, cx);
+            return super::start_read(op, view, cx);
         }
-        match cx.shared.oracle.check_read(at) {
-            ReadTs::Fine => super::start_read(op, at, cx),
-            ReadTs::Impossible => {
-                let text = format!("{at} is no timestamp of PD's");
-                Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)))
-            }
+        let at = view.at;
+        let now = cx.shared.now;
+        let (verdict, refresh) = cx.shared.oracle.check_read(at, stale, now);
+        if refresh {
+            cx.shared.tso_ask_for_oracle();
+        }
+        match verdict {
+            ReadTs::Fine => super::start_read(op, view, cx),
             ReadTs::Unknown => {
-                cx.timestamp(0);
-                Step::Next(Op::Checking(Box::new(Self { op, at })))
+                let shared = cx.shared.tso_ask_for_any(cx.owner, 0);
+                Step::Next(Op::Checking(Box::new(Self { op, view, stale, shared })))
+            }
+            ReadTs::Impossible | ReadTs::LatestStale => {
+                let error = verdict.refusal(at);
+                error.map_or_else(|| super::misrouted("a refusal"), |error| Step::Done(Err(error)))
             }
         }
     }
 
     pub(crate) fn wake(self, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match wake {
-            Wake::Timestamp(Ok(current)) if self.at > current => {
-                let text = format!(
-                    "the snapshot's timestamp {} is ahead of PD's, which is at {current}",
-                    self.at
-                );
-                let kind = ErrorKind::FutureTimestamp { read: self.at, current };
-                Step::Done(Err(Error::new(kind, text)))
-            }
-            Wake::Timestamp(Ok(_)) => super::start_read(self.op, self.at, cx),
+            Wake::Timestamp(Ok(current)) => self.told(current, cx),
             Wake::Timestamp(Err(error)) => Step::Done(Err(error)),
             Wake::Call(_)
             | Wake::Located(_)
             | Wake::Resolved(_)
-            | Wake::PdReady
+            | Wake::PdReady(_)
             | Wake::Pd(_)
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pause => Step::Next(Op::Checking(Box::new(self))),
+        }
+    }
+
+    fn told(self, current: Timestamp, cx: &mut Cx<'_>) -> Step {
+        let Self { op, view, stale, shared } = self;
+        let at = view.at;
+        let (now, read) = (cx.shared.now, Fetched { at, stale, current, shared });
+        let (verdict, refresh) = cx.shared.oracle.check_fetched(&read, now);
+        if refresh {
+            cx.shared.tso_ask_for_oracle();
+        }
+        match verdict {
+            AfterFetch::Fine => super::start_read(op, view, cx),
+            AfterFetch::Again => {
+                cx.timestamp(0);
+                Step::Next(Op::Checking(Box::new(Self { op, view, stale, shared: false })))
+            }
+            AfterFetch::Future => {
+                let text = format!(
+                    "the snapshot's timestamp {at} is ahead of PD's, which is at {current}"
+                );
+                let kind = ErrorKind::FutureTimestamp { read: at, current };
+                Step::Done(Err(Error::new(kind, text)))
+            }
         }
     }
 

@@ -764,7 +764,7 @@ fn an_existing_key_that_nobody_asked_about_is_no_duplicate() {
 
 /// peers.md D6; transactions.md §8.2: on all later requests for these keys, also after a lock.
 #[test]
-fn a_prewrite_says_retry_once_an_attempt_was_not_answered() {
+fn d6_a_prewrite_says_retry_once_an_attempt_was_not_answered() {
     story(
         Txn,
         TWO,

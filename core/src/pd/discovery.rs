@@ -7,6 +7,9 @@
 //!          Resting ┘                       as long as somebody wants PD
 //! ```
 //!
+//! As long as no leader has ever been found there is a limit to it: after `Config::pd_init_attempts`
+//! rounds (100, a second apart at most) whoever waits is told so. Who wants PD after that begins anew.
+//!
 //! Candidates are the members as last told, then the seeds; those that could not be reached come
 //! last. One discovery is under way at a time, however many calls failed.
 //!
@@ -30,9 +33,14 @@ use crate::wire::reply::{self, Members};
 use crate::wire::{Head, Request, Response};
 
 /// First pause after a round in which no member named a leader (PD's client: 20 ms).
-const FIRST_REST: Duration = Duration::from_millis(20);
-/// Longest such pause (PD's client retries its initial discovery once a second).
-const LONGEST_REST: Duration = Duration::from_secs(1);
+pub(super) const FIRST_REST: Duration = Duration::from_millis(20);
+/// Longest such pause, once a leader has been found.
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// How long to rest after this many rounds in vain, if nothing shorter is wanted.
+fn rest_after(fruitless: u32) -> Duration {
+    FIRST_REST * (1 << fruitless.saturating_sub(1).min(16))
+}
 
 #[derive(Clone, Debug, Hash)]
 pub(super) enum Discovery {
@@ -74,7 +82,7 @@ impl Shared {
     /// Answered by [`Wake::PdReady`] once a leader is known.
     pub(crate) fn pd_await_ready(&mut self, owner: Owner, tag: Tag) {
         if self.pd.leader.is_some() {
-            self.wake(owner, tag, Wake::PdReady);
+            self.wake(owner, tag, Wake::PdReady(Ok(())));
         } else {
             self.pd.ready.push((owner, tag));
             self.pd_discover();
@@ -114,9 +122,14 @@ impl Shared {
     }
 
     fn pd_rest(&mut self) {
-        let exponent = self.pd.fruitless.min(16);
-        self.pd.fruitless += 1;
-        let wait = (FIRST_REST * (1 << exponent)).min(LONGEST_REST);
+        self.stats.pd_rounds += 1;
+        self.pd.fruitless = self.pd.fruitless.saturating_add(1);
+        let longest = match self.pd.cluster_id {
+            0 if self.pd.fruitless >= self.config.pd_init_attempts => return self.pd_give_up(),
+            0 => self.config.pd_init_interval.max(FIRST_REST),
+            _ => LONGEST_REST,
+        };
+        let wait = rest_after(self.pd.fruitless).min(longest);
         // Half of it drawn, so that clients that lost the same leader do not come back in step.
         let half = wait.as_nanos() as u64 / 2;
         let drawn = half * u64::from(self.draws.below(1 << 16)) / (1 << 16);
@@ -124,8 +137,22 @@ impl Shared {
         let timer = self.set_timer(at, WakeReason::PdRefresh, TimerTarget::Discovery);
         self.pd.discovery = Discovery::Resting { timer };
         self.loads_without_pd();
+        self.pd_end_scans();
         self.pd_end_parked();
         self.tso_end_parked();
+    }
+
+    /// §14.1: «init retries». No leader was found in as many rounds as there may be at first.
+    fn pd_give_up(&mut self) {
+        self.pd.discovery = Discovery::Idle;
+        let error = self.pd.why_unavailable();
+        self.pd.fruitless = 0;
+        for (owner, tag) in std::mem::take(&mut self.pd.ready) {
+            self.wake(owner, tag, Wake::PdReady(Err(error.clone())));
+        }
+        // Nobody looks for a leader any more: none of these would ever be sent.
+        self.pd_end_all_parked(&error);
+        self.tso_give_up(&error);
     }
 
     pub(crate) fn pd_discovery_timer(&mut self) {
@@ -209,7 +236,7 @@ impl Shared {
         self.pd.refreshed = Some(self.now);
         self.pd.last_error = None;
         for (owner, tag) in std::mem::take(&mut self.pd.ready) {
-            self.wake(owner, tag, Wake::PdReady);
+            self.wake(owner, tag, Wake::PdReady(Ok(())));
         }
         for task in std::mem::take(&mut self.pd.parked) {
             self.pd_send_task(task);
@@ -218,7 +245,7 @@ impl Shared {
     }
 
     /// Refreshes the members without holding anybody up, if that has not been done for long, and
-    /// looks at a leader that is reached in a roundabout way.
+    /// looks after them.
     pub(crate) fn pd_refresh_if_old(&mut self) {
         let old = self
             .pd
@@ -228,7 +255,7 @@ impl Shared {
             self.pd.refreshed = Some(self.now);
             self.pd_discover();
         }
-        self.pd_look_at_leader();
+        self.pd_look_after_members();
     }
 }
 
@@ -277,5 +304,47 @@ mod tests {
         let longest: Vec<u128> = (7..37).map(&mut rest).collect();
         assert!((500..550).contains(longest.iter().min().unwrap()), "{longest:?}");
         assert!((950..1_000).contains(longest.iter().max().unwrap()), "{longest:?}");
+    }
+
+    /// control-plane.md §14.1, init retries: 100 rounds and 1 s, for cluster id and members, and as long
+    /// for the keyspace. (The service mode is not asked for. Other than there, half of each pause is
+    /// drawn.) Each is given as (attempts, interval in ms), and what becomes of it.
+    #[test]
+    fn at_the_start_the_rounds_are_counted() {
+        for (attempts, interval, rounds, longest) in [
+            (100, 1_000, 100, 1_000),
+            (1, 1_000, 1, 0),
+            (0, 1_000, 1, 0),
+            (9, 50, 9, 50),
+            (4, 0, 4, 20),
+        ] {
+            let mut story = Story::new(KeyMode::Raw, "..=1");
+            assert_eq!(
+                (story.config.pd_init_attempts, story.config.pd_init_interval.as_millis()),
+                (100, 1_000)
+            );
+            story.config.pd_init_attempts = attempts;
+            story.config.pd_init_interval = Duration::from_millis(interval);
+            story.core = crate::Core::new(story.config.clone(), 7, story.now);
+            story.patience = Duration::from_secs(1_000);
+            story.play("silence pd");
+            story.play("ready");
+            let (mut told, mut pause) = (String::new(), 0);
+            for round in 1..=rounds {
+                assert!(!told.contains('='), "{attempts} {round}: {told}");
+                told = story.play(&format!("{round} refused"));
+                let before = story.now;
+                if round < rounds {
+                    story.play("wait");
+                }
+                pause = pause.max(story.now.since(before).as_millis());
+            }
+            let plural =
+                if rounds == 1 { "a round".to_owned() } else { format!("{rounds} rounds") };
+            let end = format!("= PdUnavailable: no PD leader found through pd:1 in {plural}: ");
+            assert!(told.starts_with(&end), "{told}");
+            assert!((longest * 9 / 10..=longest).contains(&pause) || longest == 20, "{pause}");
+            assert!(pause <= longest, "{pause}");
+        }
     }
 }

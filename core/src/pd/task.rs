@@ -19,9 +19,10 @@ use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
 
 use super::way::Route;
-use super::{Pd, PdPurpose, Trouble, trouble};
+use super::{From, Pd, PdPurpose, Trouble, trouble};
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Failure, GrpcStatus};
 use crate::id::{CommandId, Handle};
 use crate::shared::{CommandOwner, Owner, Shared, TimerTarget, Wake};
@@ -70,25 +71,31 @@ impl Pd {
 }
 
 impl Shared {
-    pub(super) fn pd_start(
+    pub(super) fn pd_start(&mut self, purpose: PdPurpose, rpc: Rpc, body: Bytes, from: From) {
+        let patience = purpose.patience(&self.config);
+        self.pd_start_within(purpose, rpc, body, from, patience);
+    }
+
+    /// The same with a budget of its own.
+    pub(super) fn pd_start_within(
         &mut self,
         purpose: PdPurpose,
         rpc: Rpc,
         body: Bytes,
-        any_member: bool,
-    ) -> Handle {
+        from: From,
+        budget: Duration,
+    ) {
         let handle = self.pd.tasks.insert(PdTask {
             purpose,
             rpc,
             body,
-            any_member: any_member && self.config.enable_follower_handle,
-            backoff: Backoff::new(budget::PD),
+            any_member: from == From::AnyMember && self.config.enable_follower_handle,
+            backoff: Backoff::new(budget),
             failures: 0,
             parked_since: None,
             state: TaskState::Parked,
         });
         self.pd_send_task(handle);
-        handle
     }
 
     /// Gives up the questions of an owner who is gone.
@@ -148,14 +155,36 @@ impl Shared {
         }
     }
 
+    /// Ends questions of operations for many regions that wait for a leader: each goes on with a question
+    /// for one, which looks at what was known before (see `region::loader`).
+    pub(super) fn pd_end_scans(&mut self) {
+        let tasks = &self.pd.tasks;
+        let scans = |handle: &Handle| {
+            tasks.get(*handle).is_some_and(|task| {
+                let scan = matches!(task.rpc, Rpc::PdBatchScanRegions | Rpc::PdScanRegions);
+                scan && matches!(task.purpose, PdPurpose::Owner(..))
+            })
+        };
+        let parked = std::mem::take(&mut self.pd.parked);
+        let (scans, parked): (VecDeque<_>, _) = parked.into_iter().partition(scans);
+        self.pd.parked = parked;
+        for handle in scans {
+            let cause = self.pd.why_unavailable();
+            let text = "a question for many regions is not put to an absent PD";
+            let error = Error::new(ErrorKind::Cancelled, text).because(Some(cause));
+            self.pd_task_done(handle, Err(error));
+        }
+    }
+
     /// Ends what has waited for a leader as long as a question to PD may wait. An operation has its
     /// deadline; but what is left of one that is over has nobody to wait for it, and would keep the
     /// search going for ever.
     pub(super) fn pd_end_parked(&mut self) {
         let (now, tasks) = (self.now, &self.pd.tasks);
         let is_over = |handle: &Handle| {
-            let since = tasks.get(*handle).and_then(|task| task.parked_since);
-            since.is_none_or(|since| now.since(since) >= budget::PD)
+            let Some(task) = tasks.get(*handle) else { return true };
+            let budget = task.backoff.budget();
+            task.parked_since.is_none_or(|since| now.since(since) >= budget)
         };
         let parked = std::mem::take(&mut self.pd.parked);
         let (over, parked): (VecDeque<_>, _) = parked.into_iter().partition(is_over);
@@ -163,6 +192,13 @@ impl Shared {
         for handle in over {
             let error = self.pd.why_unavailable();
             self.pd_task_done(handle, Err(error));
+        }
+    }
+
+    /// Ends everything that waits for a leader.
+    pub(super) fn pd_end_all_parked(&mut self, error: &Error) {
+        for handle in std::mem::take(&mut self.pd.parked) {
+            self.pd_task_done(handle, Err(error.clone()));
         }
     }
 
@@ -215,7 +251,9 @@ impl Shared {
                     let unknown = failure.reason().status == Some(GrpcStatus::UNIMPLEMENTED);
                     // Who asks knows what to do without the answer.
                     let kind = match self.pd.tasks.get(handle).map(|task| &task.purpose) {
-                        Some(PdPurpose::Owner(..)) if unknown => ErrorKind::Unsupported,
+                        Some(PdPurpose::Owner(..) | PdPurpose::SafePoint) if unknown => {
+                            ErrorKind::Unsupported
+                        }
                         Some(_) | None => ErrorKind::PdRefused,
                     };
                     let error = Error::new(kind, failure.reason().to_string());
@@ -272,9 +310,19 @@ impl Shared {
 
     /// The same question again after a pause.
     fn pd_task_pause(&mut self, handle: Handle, error: Error, clamp: Option<Duration>) {
-        let draws = &mut self.draws;
+        let (draws, longest) = (&mut self.draws, self.config.pd_init_interval);
         let Some(task) = self.pd.tasks.get_mut(handle) else {
             return;
+        };
+        let clamp = match task.purpose {
+            // §14.1: asked for once a second.
+            PdPurpose::Keyspace => Some(clamp.map_or(longest, |clamp| clamp.min(longest))),
+            PdPurpose::Region(_)
+            | PdPurpose::Store(_)
+            | PdPurpose::SafePoint
+            | PdPurpose::Buckets(_)
+            | PdPurpose::Refresh
+            | PdPurpose::Owner(..) => clamp,
         };
         match task.backoff.next(BackoffKind::PdRpc, clamp, error, |bound| draws.below(bound)) {
             Ok(wait) => {
@@ -314,10 +362,30 @@ impl Shared {
                     }
                 }
             }
+            PdPurpose::SafePoint => {
+                self.pd.tasks.remove(handle);
+                self.on_safe_point(answer);
+            }
             PdPurpose::Owner(owner, tag) => {
                 self.pd.tasks.remove(handle);
                 self.wake(owner, tag, Wake::Pd(answer));
             }
+            PdPurpose::Buckets(region) => {
+                self.pd.tasks.remove(handle);
+                self.on_bucket_region(region, answer);
+            }
+            PdPurpose::Refresh => match answer.and_then(reply::regions) {
+                // §4.6: empty, or all without a leader.
+                Ok(none) if none.is_empty() => {
+                    let text = "PD tells of no region that has a leader";
+                    let error = Error::new(ErrorKind::RegionUnavailable, text);
+                    self.pd_task_pause(handle, error, None);
+                }
+                page => {
+                    self.pd.tasks.remove(handle);
+                    self.on_page(page);
+                }
+            },
             PdPurpose::Region(load) => match answer.and_then(reply::regions) {
                 Ok(regions) if !regions.is_empty() => {
                     self.pd.tasks.remove(handle);
@@ -345,9 +413,34 @@ impl Shared {
     }
 }
 
+impl PdPurpose {
+    /// For how long answers are waited for, and asked for again. Without its keyspace a client can do
+    /// nothing at all: that takes as long as finding PD may (§14.1, «init retries»).
+    pub(super) fn patience(&self, config: &Config) -> Duration {
+        match self {
+            Self::Keyspace => {
+                config.pd_init_interval.saturating_mul(config.pd_init_attempts.max(1))
+            }
+            Self::Region(_)
+            | Self::Store(_)
+            | Self::SafePoint
+            | Self::Buckets(_)
+            | Self::Refresh
+            | Self::Owner(..) => budget::PD,
+        }
+    }
+}
+
 impl PdTask {
     /// §14.5: the breaker is for region metadata.
     fn is_breakable(&self) -> bool {
-        matches!(self.purpose, PdPurpose::Region(_))
+        matches!(
+            self.rpc,
+            Rpc::PdGetRegion
+                | Rpc::PdGetPrevRegion
+                | Rpc::PdGetRegionById
+                | Rpc::PdScanRegions
+                | Rpc::PdBatchScanRegions
+        )
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Trouble {
 
 /// §14.1: leader changes are told by what the text contains. The last is not a change of leader: the
 /// server at this address is another one than it was, and the cure is the same.
-const MOVED: [&str; 5] =
+pub(super) const MOVED: [&str; 5] =
     ["no leader", "not leader", "is not served", "not primary", "mismatch callee id"];
 
 impl Trouble {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! to the leader     Direct ─▶ Forwarded(via)      it cannot be reached, and a follower that can
-//!                     ▲           │               still names it
+//!                     ▲           │               still names it, or is well (`health.rs`)
 //!                     └───────────┘               a look at the leader succeeds; one a second, and
 //!                                                 only while something is asked
 //! ```
@@ -12,28 +12,21 @@
 //!
 //! Questions about regions may go to any member, if that is enabled (by default it is not, as in
 //! client-go): they are dealt out in turn. A follower that does not know the answer, or gives none,
-//! is left out for ten seconds and the leader is asked instead, once and at once.
+//! is left out for ten seconds and the leader is asked instead, once and at once. So may timestamps go
+//! through any member ([`Pd::proxy`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anatase_proto::pdpb;
-use anatase_proto::rpc::Rpc;
-
 use super::{Pd, Trouble, is_same};
-use crate::command::{Destination, WakeReason};
-use crate::error::{Error, Failure};
-use crate::id::CommandId;
-use crate::shared::{CommandOwner, Shared, TimerTarget};
+use crate::command::Destination;
+use crate::error::Error;
+use crate::shared::Shared;
 use crate::time::Instant;
-use crate::timer::TimerId;
-use crate::wire::{Head, Request, Response, reply};
 
-/// How often a leader that could not be reached is looked at (§14.1: health, every second).
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// For how long a follower that could not answer is not asked (§14.1).
-const LEFT_OUT: Duration = Duration::from_secs(10);
+pub(super) const LEFT_OUT: Duration = Duration::from_secs(10);
 
 /// Where a request goes, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,13 +49,27 @@ impl Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Way {
     Direct,
-    Forwarded {
-        via: Arc<str>,
-        /// When the leader is looked at again.
-        look_at: Instant,
-        /// A look is under way.
-        look: Option<(CommandId, TimerId)>,
-    },
+    Forwarded { via: Arc<str> },
+}
+
+/// The way to a leader, given who is well (§14.1: «unhealthy leader → request via follower»). The
+/// follower that is in use stays.
+pub(super) fn choose_way(
+    leader: &str,
+    now: &Way,
+    members: &[Arc<str>],
+    is_well: impl Fn(&str) -> bool,
+) -> Way {
+    if is_well(leader) {
+        return Way::Direct;
+    }
+    if let Way::Forwarded { via } = now
+        && is_well(via)
+    {
+        return now.clone();
+    }
+    let able = members.iter().find(|member| !is_same(member, leader) && is_well(member));
+    able.map_or(Way::Direct, |via| Way::Forwarded { via: via.clone() })
 }
 
 /// Who answers questions about regions.
@@ -78,7 +85,7 @@ impl Pd {
         let leader = self.leader.clone()?;
         Some(match &self.way {
             Way::Direct => Route::direct(leader),
-            Way::Forwarded { via, .. } => {
+            Way::Forwarded { via } => {
                 let to = Destination { address: via.clone(), store: None };
                 Route { to, forward_to: Some(leader), by_follower: false }
             }
@@ -96,12 +103,32 @@ impl Pd {
             if is_same(member, &leader) {
                 return self.route();
             }
-            if !self.readers.left_out.contains_key(member) {
+            if !self.readers.left_out.contains_key(member) && !self.is_faulty(member) {
                 let to = Destination { address: member.clone(), store: None };
                 return Some(Route { to, forward_to: None, by_follower: true });
             }
         }
         self.route()
+    }
+
+    /// The way over a member drawn at random, which passes the call on, or the leader itself (§14.3:
+    /// «Follower proxy: random stream among all members»). Members that cannot be reached, or could
+    /// not pass a call on, are not drawn; if none is left the way is the ordinary one.
+    pub(crate) fn proxy(&mut self, now: Instant, draw: impl FnOnce(u32) -> u32) -> Option<Route> {
+        let leader = self.leader.clone()?;
+        self.readers.left_out.retain(|_, until| *until > now);
+        let able = |member: &&Arc<str>| {
+            !self.is_faulty(member) && !self.readers.left_out.contains_key(*member)
+        };
+        let count = self.members.iter().filter(able).count();
+        let drawn = draw(u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+        match self.members.iter().filter(able).nth(drawn as usize) {
+            Some(member) if !is_same(member, &leader) => {
+                let to = Destination { address: member.clone(), store: None };
+                Some(Route { to, forward_to: Some(leader), by_follower: false })
+            }
+            Some(_) | None => self.route(),
+        }
     }
 
     pub(super) fn leave_out(&mut self, follower: Arc<str>, now: Instant) {
@@ -129,7 +156,15 @@ impl Shared {
     /// for anew. False if another way, or none, had been found meanwhile, so that a hundred calls
     /// that fail together cost one look.
     pub(crate) fn pd_blame(&mut self, route: &Route, trouble: Trouble, error: Error) -> bool {
-        if self.pd.route().as_ref() != Some(route) {
+        let usual = self.pd.route().as_ref() == Some(route);
+        let by_proxy = !usual && route.forward_to.is_some() && route.forward_to == self.pd.leader;
+        if by_proxy && trouble == Trouble::Unreachable {
+            // Nothing against the leader. There are others to draw.
+            self.pd.leave_out(route.to.address.clone(), self.now);
+            self.pd.last_error = Some(error);
+            return false;
+        }
+        if !usual && !by_proxy {
             if self.pd.leader.is_none() {
                 self.pd_discover();
             }
@@ -141,18 +176,10 @@ impl Shared {
             Trouble::Unreachable => self.pd.found_faulty(&route.to.address),
             Trouble::Refused => {}
         }
-        self.pd_lose_way();
+        self.pd.way = Way::Direct;
         self.pd.leader = None;
         self.pd_discover();
         true
-    }
-
-    fn pd_lose_way(&mut self) {
-        if let Way::Forwarded { look: Some((command, timer)), .. } = self.pd.way {
-            self.abort(command);
-            self.timers.cancel(timer);
-        }
-        self.pd.way = Way::Direct;
     }
 
     /// The member at `by` named the leader: the way there.
@@ -161,66 +188,36 @@ impl Shared {
             self.config.enable_forwarding && self.pd.is_faulty(leader) && !is_same(by, leader);
         match (&self.pd.way, forward) {
             (Way::Forwarded { .. }, true) if self.pd.leader.as_ref() == Some(leader) => {}
-            (_, true) => {
-                self.pd_lose_way();
-                let look_at = self.now + LOOK_AGAIN;
-                self.pd.way = Way::Forwarded { via: by.clone(), look_at, look: None };
-            }
-            (_, false) => self.pd_lose_way(),
+            (_, true) => self.pd.way = Way::Forwarded { via: by.clone() },
+            (_, false) => self.pd.way = Way::Direct,
         }
     }
+}
 
-    /// Looks whether a leader that calls are forwarded to can be reached again, if it is time to.
-    pub(crate) fn pd_look_at_leader(&mut self) {
-        let now = self.now;
-        let Way::Forwarded { look_at, look: None, .. } = self.pd.way else {
-            return;
-        };
-        let Some(leader) = self.pd.leader.clone() else {
-            return;
-        };
-        if now < look_at {
-            return;
-        }
-        let deadline = now + self.config.pd_member_timeout;
-        let request =
-            Request::new(Rpc::PdGetMembers, Head::None, &pdpb::GetMembersRequest::default());
-        let to = Destination { address: leader, store: None };
-        let command = self.send(CommandOwner::PdLook, to, deadline, request);
-        let timer = self.set_timer(deadline, WakeReason::AttemptTimeout, TimerTarget::PdLook);
-        if let Way::Forwarded { look_at, look, .. } = &mut self.pd.way {
-            *look_at = now + LOOK_AGAIN;
-            *look = Some((command, timer));
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(crate) fn pd_look_timer(&mut self) {
-        if let Way::Forwarded { look, .. } = &mut self.pd.way
-            && let Some((command, _)) = look.take()
-        {
-            self.abort(command);
-        }
-    }
-
-    pub(crate) fn pd_look_answer(&mut self, answer: Result<Response, Failure>) {
-        let Way::Forwarded { look, .. } = &mut self.pd.way else {
-            return;
-        };
-        if let Some((_, timer)) = look.take() {
-            self.timers.cancel(timer);
-        }
-        let Some(leader) = self.pd.leader.clone() else {
-            return;
-        };
-        let Ok(members) = answer.map_err(|_| ()).and_then(|it| reply::members(it).map_err(drop))
-        else {
-            return;
-        };
-        if members.cluster_id == self.pd.cluster_id
-            && members.leader.is_some_and(|named| is_same(&named, &leader))
-        {
-            self.pd.heard_from(&leader);
-            self.pd.way = Way::Direct;
+    /// control-plane.md §14.1, forwarding: what the client does with the health of PD's members. Member 1
+    /// leads.
+    #[test]
+    fn the_way_to_the_leader_follows_who_is_well() {
+        let name = |n: u32| -> Arc<str> { format!("http://pd:{n}").into() };
+        let members: Vec<Arc<str>> = (1..=3).map(name).collect();
+        let via = |n: u32| Way::Forwarded { via: name(n) };
+        for (well, now, expected) in [
+            (&[1, 2, 3][..], Way::Direct, Way::Direct),
+            (&[2, 3], Way::Direct, via(2)),
+            (&[3], Way::Direct, via(3)),
+            (&[], Way::Direct, Way::Direct),
+            (&[2, 3], via(3), via(3)),
+            (&[2], via(3), via(2)),
+            (&[], via(3), Way::Direct),
+            (&[1, 2, 3], via(3), Way::Direct),
+            (&[1], via(3), Way::Direct),
+        ] {
+            let is_well = |it: &str| well.iter().any(|n| is_same(it, &name(*n)));
+            assert_eq!(choose_way("pd:1", &now, &members, is_well), expected, "{well:?} {now:?}");
         }
     }
 }

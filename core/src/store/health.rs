@@ -233,6 +233,8 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact_rows::Row::{Same, Without};
+    use crate::fact_rows::check;
 
     const START: Instant = Instant::from_nanos(1_000);
 
@@ -250,6 +252,23 @@ mod tests {
             score.record(Duration::from_millis(ms), secs(15 * n) + Duration::from_secs(1));
         }
         score.at(secs(15 * (n + 1)) + Duration::from_secs(1))
+    }
+
+    /// control-plane.md §5.4, the constants. What scores do with them is told below.
+    #[test]
+    fn each_constant_of_the_scores_has_its_row() {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        check([
+            ("slow from", Same(SLOW, 80)),
+            ("best", Same(BEST, 1)),
+            ("worst", Same(WORST, 100)),
+            ("a sample that is slow at once", Same(ms(TOO_LONG), 30_000)),
+            ("average before anything is known, µs", Same(FIRST_COST, 500_000)),
+            ("tick", Same(ms(TICK), 15_000)),
+            ("window", Same(WINDOW as u64, 10)),
+            ("feedback no faster than", Same(ms(SHORTEST_INTERVAL), 100)),
+            ("GetHealthFeedback, 2 s", Without("a store's word that is old counts less and less")),
+        ]);
     }
 
     /// RGC-54: slow only after sustained growth; recovers; one huge spike is bounded.

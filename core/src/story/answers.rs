@@ -44,7 +44,7 @@ pub(super) fn bytes(word: &str) -> Bytes {
     bytes.into()
 }
 
-/// `KEY primary P of @TS ttl MS [size N] [type]`.
+/// `KEY primary P of @TS ttl MS [size N] [for @TS] [updated MS] [pessimistic] [async]`.
 fn lock(words: &str) -> kvrpcpb::LockInfo {
     let words: Vec<&str> = words.split_whitespace().collect();
     let after = |name: &str| {
@@ -63,6 +63,7 @@ fn lock(words: &str) -> kvrpcpb::LockInfo {
             kvrpcpb::Op::Put.into()
         },
         use_async_commit: words.contains(&"async"),
+        lock_for_update_ts: after("for").map_or(0, version),
         duration_to_last_update_ms: number("updated").unwrap_or(0),
         ..Default::default()
     }
@@ -150,11 +151,13 @@ fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
 }
 
 /// A health check's answer.
-pub(super) fn serving(word: &str) -> Response {
+pub(crate) fn serving(word: &str) -> Response {
     use health::health_check_response::ServingStatus;
     let status = match word {
         "serving" => ServingStatus::Serving,
         "not_serving" => ServingStatus::NotServing,
+        "unknown" => ServingStatus::Unknown,
+        "service_unknown" => ServingStatus::ServiceUnknown,
         other => panic!("{other} is no state of health"),
     };
     Response::HealthCheck(health::HealthCheckResponse { status: status.into() })
@@ -185,6 +188,10 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
         "committed",
         "rolled_back",
         "found",
+        "released",
+        "missing",
+        "secondaries",
+        "locks",
         "conflicting",
     ];
     if key_error.is_none() && !known.contains(&word) {
@@ -325,19 +332,69 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
             let words: Vec<&str> = rest.split_whitespace().collect();
             let mut status = kvrpcpb::CheckTxnStatusResponse { error: boxed, ..Default::default() };
             match word {
-                // alive MS [pushed]
+                // alive MS [pushed] [async @MIN SECONDARY…]
                 "alive" => {
                     status.lock_ttl = words[0].parse().expect("milliseconds");
                     if words.contains(&"pushed") {
                         status.action = kvrpcpb::Action::MinCommitTsPushed.into();
                     }
+                    if let Some(at) = words.iter().position(|word| *word == "async") {
+                        let asked: kvrpcpb::CheckTxnStatusRequest =
+                            call.request.message().expect("a request");
+                        let primary = kvrpcpb::LockInfo {
+                            key: asked.primary_key.clone(),
+                            primary_lock: asked.primary_key,
+                            lock_version: asked.lock_ts,
+                            lock_ttl: status.lock_ttl,
+                            use_async_commit: true,
+                            min_commit_ts: version(words[at + 1]),
+                            secondaries: words[at + 2..].iter().map(|word| bytes(word)).collect(),
+                            ..Default::default()
+                        };
+                        status.lock_info = Some(primary.into());
+                    }
                 }
                 "committed" => status.commit_version = version(words[0]),
                 "rolled_back" => status.action = kvrpcpb::Action::TtlExpireRollback.into(),
+                // Pessimistic primaries: released now, or not there.
+                "released" => status.action = kvrpcpb::Action::TtlExpirePessimisticRollback.into(),
+                "missing" => status.action = kvrpcpb::Action::LockNotExistDoNothing.into(),
                 _ => {}
             }
             Response::CheckTxnStatus(status)
         }
+        // secondaries K@MIN K …, those without @MIN are no async commit's; committed @TS, rolled_back
+        Rpc::KvCheckSecondaryLocks => {
+            let asked: kvrpcpb::CheckSecondaryLocksRequest =
+                call.request.message().expect("a request");
+            let one = |word: &str| {
+                let (key, min) = word.split_once('@').unwrap_or((word, "0"));
+                kvrpcpb::LockInfo {
+                    key: bytes(key),
+                    lock_version: asked.start_version,
+                    use_async_commit: min != "0",
+                    min_commit_ts: version(min),
+                    ..Default::default()
+                }
+            };
+            let secondaries = word == "secondaries";
+            Response::CheckSecondaryLocks(kvrpcpb::CheckSecondaryLocksResponse {
+                locks: if secondaries {
+                    rest.split_whitespace().map(one).collect()
+                } else {
+                    vec![]
+                },
+                commit_ts: if word == "committed" { version(rest) } else { 0 },
+                error: boxed,
+                ..Default::default()
+            })
+        }
+        // locks LOCK, LOCK
+        Rpc::KvScanLock => Response::ScanLock(kvrpcpb::ScanLockResponse {
+            locks: if word == "locks" { rest.split(", ").map(lock).collect() } else { vec![] },
+            error: boxed,
+            ..Default::default()
+        }),
         other => panic!("no words for an answer to {other:?}"),
     })
 }
@@ -426,6 +483,8 @@ fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
         PessimisticRollback PessimisticRollbackResponse,
         TxnHeartBeat TxnHeartBeatResponse,
         CheckTxnStatus CheckTxnStatusResponse,
+        CheckSecondaryLocks CheckSecondaryLocksResponse,
+        ScanLock ScanLockResponse,
         ResolveLock ResolveLockResponse,
     }
 }

@@ -220,7 +220,8 @@ fn body(request: &Request) -> String {
         Rpc::KvPessimisticRollback => {
             let release: kvrpcpb::PessimisticRollbackRequest = m(request);
             let (of, until) = (ts(release.start_version), ts(release.for_update_ts));
-            format!("{} of {of} until {until}", texts(&release.keys))
+            let keys = if release.keys.is_empty() { "*".into() } else { texts(&release.keys) };
+            format!("{keys} of {of} until {until}")
         }
         Rpc::KvTxnHeartBeat => {
             let beat: kvrpcpb::TxnHeartBeatRequest = m(request);
@@ -230,8 +231,11 @@ fn body(request: &Request) -> String {
         Rpc::KvCheckTxnStatus => {
             let check: kvrpcpb::CheckTxnStatusRequest = m(request);
             let rollback = if check.rollback_if_not_exist { " or roll back" } else { "" };
+            let kind = if check.resolving_pessimistic_lock { " pessimistic" } else { "" };
+            let sync = if check.force_sync_commit { " as two-phase" } else { "" };
+            assert!(check.verify_is_primary, "transactions.md §22.17");
             format!(
-                "{} of {} for {} now {}{rollback}",
+                "{} of {} for {} now {}{kind}{rollback}{sync}",
                 text(&check.primary_key),
                 ts(check.lock_ts),
                 ts(check.caller_start_ts),
@@ -241,20 +245,47 @@ fn body(request: &Request) -> String {
         Rpc::KvResolveLock => {
             let resolve: kvrpcpb::ResolveLockRequest = m(request);
             let keys = if resolve.keys.is_empty() { "*".into() } else { texts(&resolve.keys) };
-            let fate = match resolve.commit_version {
+            let fate = |version: u64| match version {
                 0 => "rolled back".into(),
                 at => format!("committed {}", ts(at)),
             };
-            format!("{keys} of {} {fate}", ts(resolve.start_version))
+            if resolve.txn_infos.is_empty() {
+                let fate = fate(resolve.commit_version);
+                return format!("{name} {keys} of {} {fate}", ts(resolve.start_version));
+            }
+            let one = |info: &kvrpcpb::TxnInfo| format!("{} {}", ts(info.txn), fate(info.status));
+            resolve.txn_infos.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Rpc::KvCheckSecondaryLocks => {
+            let check: kvrpcpb::CheckSecondaryLocksRequest = m(request);
+            format!("{} of {}", texts(&check.keys), ts(check.start_version))
+        }
+        Rpc::KvScanLock => {
+            let scan: kvrpcpb::ScanLockRequest = m(request);
+            let (start, end) = (text(&scan.start_key), text(&scan.end_key));
+            format!("{start}..{end} until {} limit {}", ts(scan.max_version), scan.limit)
         }
         Rpc::PdGetRegion | Rpc::PdGetPrevRegion => {
             text(&m::<pdpb::GetRegionRequest>(request).region_key)
         }
         Rpc::PdBatchScanRegions => {
             let scan: pdpb::BatchScanRegionsRequest = m(request);
-            let range = &scan.ranges[0];
-            format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
+            let limit = scan.limit;
+            let one = |range: &pdpb::KeyRange| {
+                format!("{}..{}", text(&range.start_key), text(&range.end_key))
+            };
+            match &scan.ranges[..] {
+                [first, .., last] if scan.ranges.len() > 8 => {
+                    let (first, last) = (one(first), one(last));
+                    format!("{first} … {last}: {} ranges, limit {limit}", scan.ranges.len())
+                }
+                few => {
+                    let few = few.iter().map(one).collect::<Vec<_>>().join(" ");
+                    format!("{few} limit {limit}")
+                }
+            }
         }
+        Rpc::PdGetRegionById => m::<pdpb::GetRegionByIdRequest>(request).region_id.to_string(),
         Rpc::PdScanRegions => {
             let scan: pdpb::ScanRegionsRequest = m(request);
             format!("{}..{} limit {}", text(&scan.start_key), text(&scan.end_key), scan.limit)
@@ -431,6 +462,22 @@ fn locked(reply: &LockReply) -> String {
     format!("locked{}", reply.keys.iter().map(key).collect::<String>())
 }
 
+pub(super) fn resolution(
+    one: &crate::Resolution,
+    ops: &std::collections::BTreeMap<crate::OpId, u32>,
+) -> String {
+    let waiter = |waiter: &crate::ResolutionWaiter| {
+        let op =
+            waiter.op.and_then(|id| ops.get(&id)).map_or("nobody".into(), |n| format!("op {n}"));
+        let caller = waiter.caller.map_or(0, Timestamp::version);
+        format!("{op} at {} for {}", text(&waiter.key), ts(caller))
+    };
+    let waiters: Vec<String> = one.waiters.iter().map(waiter).collect();
+    let kind = if one.pessimistic { " pessimistic" } else { "" };
+    let (start, primary) = (ts(one.start_ts.version()), text(&one.primary));
+    format!("~ {:?}{kind} {start} by {primary}: {}", one.stage, waiters.join(", "))
+}
+
 pub(super) fn reply(reply: &Reply) -> String {
     let value = |value: &Option<Bytes>| match value {
         Some(value) => format!("value {}", text(value)).trim_end().to_owned(),
@@ -457,11 +504,42 @@ pub(super) fn reply(reply: &Reply) -> String {
                 |range: &crate::KeyRange| format!(" {}..{}", text(&range.start), text(&range.end));
             let one = |found: &crate::RegionRanges| {
                 let ranges: String = found.ranges.iter().map(range).collect();
-                let (region, bounds) = (found.region, range(&found.bounds));
+                let (region, bounds) = (found.region.version, range(&found.region.bounds));
                 format!("region {}.{}{bounds}:{ranges}", region.id, region.version)
             };
             regions.iter().map(one).collect::<Vec<_>>().join(", ")
         }
+        Reply::KeyGroups(groups) => {
+            let one = |group: &crate::RegionKeys| {
+                format!("region {}: {}", group.region.version.id, texts(&group.keys))
+            };
+            groups.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Reply::Region(None) => "none".into(),
+        Reply::Region(Some(found)) => {
+            let (start, end) = (text(&found.bounds.start), text(&found.bounds.end));
+            let leader = found.leader.map_or(0, |leader| leader.store.0);
+            let buckets = found.buckets.as_ref().map_or(String::new(), |buckets| {
+                format!(", buckets {}: {}", buckets.version, texts(&buckets.keys))
+            });
+            format!("region {} {start}..{end} led from store {leader}{buckets}", found.version)
+        }
+        Reply::Locks(locks) => {
+            let one = |lock: &crate::FoundLock| {
+                format!(" {} of {}", text(&lock.key), ts(lock.start_ts.version()))
+            };
+            format!("locks{}", locks.iter().map(one).collect::<String>())
+        }
+        Reply::LocksResolved(done) => {
+            format!("{} locks in {} regions resolved", done.locks, done.regions)
+        }
+        Reply::TxnState(state) => match state {
+            crate::TxnState::Alive { ttl, pushed } => {
+                format!("alive for {ttl:?}{}", if *pushed { ", pushed" } else { "" })
+            }
+            crate::TxnState::Committed { at } => format!("committed {}", ts(at.version())),
+            crate::TxnState::RolledBack => "rolled back".into(),
+        },
         Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),

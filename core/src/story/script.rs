@@ -7,6 +7,8 @@
 //! | `atomic put …`, `atomic delete …` and so on | the same in atomic mode |
 //! | `cas K V W`, `cas K V W ttl N`, `cad K V` | compare-and-swap and -delete; `-` for no value, `""` for the empty one |
 //! | `delete_range A..B`, `checksum A..B`, `regions A..B…` | |
+//! | `keys K…`, `locate K`, `locate_end K`, `locate_id ID`, `try K`, `pd_id ID` | regions of keys; one region |
+//! | `seen ID VERSION USED LATEST` | a store told of other buckets |
 //! | `copr ID VERSION A..B DATA` | a question to a coprocessor, for a region at a version |
 //! | `scan A..B N`, `rscan A..B N`, `batch_scan N A..B…` | raw scans |
 //! | `tget K @TS`, `tbatch_get @TS K…`, `tscan A..B N @TS`, `trscan A..B N @TS` | snapshot reads |
@@ -15,12 +17,15 @@
 //! | `release @TS @TS [end] K…` | releases pessimistic locks; `end`: no heartbeat any more |
 //! | `lost @TS` | whether a transaction's locks are no longer kept alive |
 //! | `rollback @TS K…`, `tso`, `ready` | |
+//! | `scan_locks A..B @TS N`, `resolve_locks A..B @TS [N] [async]`, `status K of @TS [for @TS]` | locks of others |
+//! | `resolving` | what is being resolved, and for whom |
 //! | `N words` | the answer to request N, see `answers.rs`; also `lost`, `refused`, `status CODE TEXT` |
 //! | `page N` | at the very beginning: snapshot scans ask for N pairs at a time |
 //! | `wait`, `pass MS` | time goes on |
-//! | `split ID at K as NEW`, `leader ID STORE` | what PD knows from now on |
+//! | `split ID at K as NEW`, `merge ID`, `leader ID STORE` | what PD knows from now on; store 0: nobody leads |
+//! | `buckets ID VERSION K…`, `pd_limit N` | what PD tells of buckets (`-`: no end); how many regions at once |
 //! | `cancel N`, `close`, `link_down STORE` | |
-//! | `low`, `stale MS`, `min`, `external`, `set_external @TS` | other timestamps |
+//! | `low`, `stale MS`, `min`, `external`, `set_external @TS`, `interval MS` | other timestamps |
 //! | `set NAME [VALUE]` | a setting, before anything else |
 //! | `members N`, `pd_leader N`, `pd_lags`, `pd_catches_up` | what PD is, see `pd.rs` |
 //! | `pd_lies` | where PD knows no region it names the last one |
@@ -37,11 +42,13 @@ use std::time::Duration;
 
 use super::answers::{self, bytes, version};
 use super::{Story, failure};
+use crate::txn::{IsolationLevel, Priority, ReadOptions};
 use crate::wire::Response;
 use crate::{
     ColumnFamily, Core, KeyRange, KvPair, LockKey, LockPlan, LockWait, Notice, Operation,
     PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionVersion, ScanSpec, StoreId, Timestamp, Value,
+    ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec, StoreId,
+    Timestamp, TxnStatusPlan, Value,
 };
 
 impl Story {
@@ -83,6 +90,12 @@ impl Story {
             "pd_leader" => self.pd_leader = words[0].parse().expect("a member"),
             "pd_lags" => self.lagging = Some(self.regions.clone()),
             "pd_lies" => self.pd_lies = true,
+            "pd_limit" => self.pd_limit = Some(words[0].parse().expect("a number of regions")),
+            "buckets" => {
+                let keys = words[2..].iter().map(|key| (*key).to_owned()).collect();
+                self.buckets.insert(number(words[0]), (number(words[1]), keys));
+            }
+            "merge" => self.merge(&words),
             "pd_catches_up" => self.lagging = None,
             "txn" => self.txn = words.iter().map(|word| (*word).to_owned()).collect(),
             "commit" => {
@@ -95,6 +108,12 @@ impl Story {
                 }
             }
             "stats" => self.tell_stats(&words),
+            "resolving" => {
+                for one in self.core.resolutions() {
+                    let line = super::describe::resolution(&one, &self.ops);
+                    self.tell(line);
+                }
+            }
             "link_down" => {
                 let store = StoreId(words[0].parse().expect("a store"));
                 self.core.handle_notice(self.now, Notice::LinkDown { store });
@@ -106,6 +125,15 @@ impl Story {
                 _ => self.tso_is_silent = true,
             },
             "speak" => (self.pd_is_silent, self.tso_is_silent) = (false, false),
+            "safe_point" => self.safe_point = timestamp(words[0]).version(),
+            "with" => {
+                let mut operation = operation(words[1], &words[2..]);
+                let Operation::Read { options, .. } = &mut operation else {
+                    panic!("only reads have options");
+                };
+                *options = Some(read_options(words[0]).into());
+                self.submit(operation, self.patience);
+            }
             "atomic" => {
                 let mut operation = operation(words[0], &words[1..]);
                 if let Operation::Raw { op, .. } = &mut operation {
@@ -182,12 +210,22 @@ impl Story {
         match words[0] {
             "forwarding" => self.config.enable_forwarding = true,
             "followers" => self.config.enable_follower_handle = true,
+            "visibility" => self.config.check_visibility = true,
             "validate" => self.config.validate_read_timestamp = true,
+            "attempts" => self.config.pd_init_attempts = value(),
+            "proxy" => self.config.tso_follower_proxy = true,
+            "company" => self.config.tso_max_wait = Duration::from_millis(value().into()),
             "concurrency" => self.config.tso_concurrency = value() as usize,
             "batch" => self.config.max_timestamp_batch = value(),
+            "scan_locks" => self.config.scan_lock_limit = value(),
+            "permits" => self.config.max_background_resolves = value() as usize,
             "limit" => self.config.max_store_requests = Some(value() as usize),
             "txn_batch" => self.config.txn_batch_size = value() as usize,
             "breaker" => self.config.pd_breaker.error_percent = value(),
+            "refresh" => {
+                let interval = Duration::from_secs(value().into());
+                self.config.regions_refresh_interval = Some(interval);
+            }
             other => panic!("no such setting: {other}"),
         }
         self.config.pd_breaker.min_qps = 0;
@@ -200,6 +238,7 @@ impl Story {
             .iter()
             .map(|word| {
                 let number = match *word {
+                    "rounds" => stats.pd_rounds,
                     "stray" => stats.stray_responses,
                     "batches" => stats.timestamp_batches,
                     "timestamps" => stats.timestamps,
@@ -214,6 +253,16 @@ impl Story {
             })
             .collect();
         self.tell(format!("~ {}", numbers.join(", ")));
+    }
+
+    /// `merge ID`: with the region behind it, which is no more.
+    fn merge(&mut self, words: &[&str]) {
+        let id = number(words[0]);
+        let at = self.regions.iter().position(|region| region.id == id).expect("a region");
+        let right = self.regions.remove(at + 1);
+        let left = &mut self.regions[at];
+        left.end = right.end;
+        left.version = left.version.max(right.version) + 1;
     }
 
     /// `split ID at KEY as NEW`: the left half keeps the id.
@@ -302,10 +351,35 @@ fn lock_plan(words: &[&str]) -> LockPlan {
     plan
 }
 
+/// `rc,low,nofill,step=3,task=7,timeout=100,tag=t,group=g,source=s`, any of them.
+fn read_options(words: &str) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    for word in words.split(',') {
+        let (name, rest) = word.split_once('=').unwrap_or((word, ""));
+        match name {
+            "rc" => options.isolation = IsolationLevel::Rc,
+            "rccheck" => options.isolation = IsolationLevel::RcCheckTs,
+            "low" => options.priority = Priority::Low,
+            "high" => options.priority = Priority::High,
+            "nofill" => options.not_fill_cache = true,
+            "step" => options.sample_step = number(rest) as u32,
+            "task" => options.task_id = number(rest),
+            "timeout" => options.timeout = Some(Duration::from_millis(number(rest))),
+            "tag" => options.resource_group_tag = bytes(rest),
+            "group" => options.resource_group_name = Some(rest.into()),
+            "source" => options.request_source = Some(rest.into()),
+            other => panic!("no such option: {other}"),
+        }
+    }
+    options
+}
+
 fn operation(word: &str, words: &[&str]) -> Operation {
     let raw = |op| Operation::Raw { op, cf: ColumnFamily::DEFAULT };
-    let read = |op, at: &str| Operation::Read { op, at: timestamp(at) };
+    let read = |op, at: &str| Operation::read(op, timestamp(at));
     let keys = |words: &[&str]| words.iter().map(|word| bytes(word)).collect();
+    // No word is the empty key.
+    let key = |words: &[&str]| bytes(words.first().unwrap_or(&""));
     match word {
         "get" => raw(RawOperation::Get { key: bytes(words[0]) }),
         "put" => {
@@ -331,6 +405,17 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         "delete_range" => raw(RawOperation::DeleteRange { range: range(words[0]) }),
         "checksum" => raw(RawOperation::Checksum { range: range(words[0]) }),
         "regions" => Operation::Regions { ranges: words.iter().map(|word| range(word)).collect() },
+        "keys" => Operation::GroupKeys { keys: keys(words) },
+        "locate" => Operation::Region(RegionLookup::Containing(key(words))),
+        "locate_end" => Operation::Region(RegionLookup::Before(key(words))),
+        "locate_id" => Operation::Region(RegionLookup::ById(number(words[0]))),
+        "try" => Operation::Region(RegionLookup::Cached(key(words))),
+        "pd_id" => Operation::Region(RegionLookup::ByIdFromPd(number(words[0]))),
+        "seen" => Operation::BucketsSeen {
+            region: RegionVersion { id: number(words[0]), conf_ver: 1, version: number(words[1]) },
+            used: number(words[2]),
+            latest: number(words[3]),
+        },
         "copr" => raw(RawOperation::Coprocessor(Box::new(RawCoprocessor {
             name: "plug-in".into(),
             version_req: "*".into(),
@@ -371,6 +456,22 @@ fn operation(word: &str, words: &[&str]) -> Operation {
                 options: Arc::default(),
             }))
         }
+        "scan_locks" => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(words[0]),
+            max_version: timestamp(words[1]),
+            limit: words[2].parse().expect("a limit"),
+        })),
+        "resolve_locks" => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(words[0]),
+            safe_point: timestamp(words[1]),
+            async_commit_only: words.contains(&"async"),
+            batch_size: words.get(2).and_then(|word| word.parse().ok()).unwrap_or(0),
+        })),
+        "status" => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: timestamp(words[2]),
+            primary: bytes(words[0]),
+            caller: words.get(4).map(|word| timestamp(word)),
+        })),
         "tso" => Operation::Timestamp,
         "low" => Operation::LowResolutionTimestamp,
         "stale" => {
@@ -379,6 +480,7 @@ fn operation(word: &str, words: &[&str]) -> Operation {
         }
         "min" => Operation::MinTimestamp,
         "external" => Operation::ExternalTimestamp,
+        "interval" => Operation::SetLowResolutionInterval(Duration::from_millis(number(words[0]))),
         "set_external" => Operation::SetExternalTimestamp(timestamp(words[0])),
         "ready" => Operation::Ready,
         other => panic!("no such input: {other}"),

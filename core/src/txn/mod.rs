@@ -7,6 +7,8 @@
 mod buffer;
 mod fair;
 mod options;
+mod read_options;
+mod snapshot_cache;
 mod transaction;
 #[cfg(test)]
 mod transaction_tests;
@@ -15,4 +17,6 @@ pub use buffer::{
     Buffer, BufferLimits, Collected, Collecting, Flags, Kept, LockNeed, Savepoint, Union, UnionStep,
 };
 pub use options::{AssertionLevel, DiskFullOpt, EncounterLock, Priority, TxnOptions};
+pub use read_options::{IsolationLevel, ReadOptions};
+pub use snapshot_cache::SnapshotCache;
 pub use transaction::{LockCall, LockOptions, Transaction, TxnMode};

@@ -91,6 +91,8 @@ fn read(response: &Response) -> usize {
         reply::pessimistic_rollback(response.clone()).is_ok(),
         reply::txn_heart_beat(response.clone()).is_ok(),
         reply::check_txn_status(response.clone()).is_ok(),
+        reply::check_secondary_locks(response.clone()).is_ok(),
+        reply::scan_lock(response.clone()).is_ok(),
         super::health_reply::serving(response.clone()).is_ok(),
         reply::members(response.clone()).is_ok(),
         reply::regions(response.clone()).is_ok(),
@@ -100,6 +102,7 @@ fn read(response: &Response) -> usize {
             .map_or_else(|error| *error.kind() != ErrorKind::Protocol, |_| true),
         reply::min_timestamp(response.clone()).is_ok(),
         reply::external_timestamp(response.clone()).is_ok(),
+        reply::txn_safe_point(response.clone()).is_ok(),
         reply::set_external_timestamp(response.clone()).is_ok(),
     ];
     answers.into_iter().filter(|understood| *understood).count()

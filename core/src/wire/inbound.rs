@@ -98,6 +98,8 @@ keys! {
     kvrpcpb::TxnHeartBeatResponse { error }
     kvrpcpb::CheckTxnStatusResponse { error, lock_info }
     kvrpcpb::ResolveLockResponse { error }
+    kvrpcpb::CheckSecondaryLocksResponse { error, locks }
+    kvrpcpb::ScanLockResponse { error, locks }
     kvrpcpb::RawBatchGetResponse { pairs }
     kvrpcpb::RawScanResponse { kvs }
 }
@@ -105,9 +107,7 @@ keys! {
 // Answers to what is not asked yet.
 keys! {
     kvrpcpb::BufferBatchGetResponse { pairs, error }
-    kvrpcpb::CheckSecondaryLocksResponse { error, locks }
     kvrpcpb::CleanupResponse { error }
-    kvrpcpb::ScanLockResponse { error, locks }
     kvrpcpb::GcResponse { error }
     kvrpcpb::FlushResponse { errors }
     kvrpcpb::SplitRegionResponse { errors }
@@ -150,6 +150,8 @@ impl Response {
             Self::TxnHeartBeat(message) => message.strip(prefix),
             Self::CheckTxnStatus(message) => message.strip(prefix),
             Self::ResolveLock(message) => message.strip(prefix),
+            Self::CheckSecondaryLocks(message) => message.strip(prefix),
+            Self::ScanLock(message) => message.strip(prefix),
             Self::RawBatchGet(message) => message.strip(prefix),
             Self::RawScan(message) => message.strip(prefix),
             // No keys in them.
@@ -167,12 +169,14 @@ impl Response {
             Self::GetMembers(_)
             | Self::GetRegion(_)
             | Self::GetPrevRegion(_)
+            | Self::GetRegionById(_)
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::HealthCheck(_)
             | Self::Timestamps(_) => Ok(()),

@@ -77,7 +77,7 @@ pub(crate) struct Lock {
 
 /// What a lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum LockKind {
+pub enum LockKind {
     /// To write a value.
     Put,
     /// To remove the value.

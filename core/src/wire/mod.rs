@@ -19,7 +19,9 @@ mod raw_reply;
 pub(crate) mod region_error;
 pub(crate) mod reply;
 mod request;
+mod resolve_reply;
 mod response;
 
+pub(crate) use request::NULL_KEYSPACE;
 pub use request::{Context, ContextExtra, Head, Keyspace, Request};
 pub use response::{Response, ResponseError, TimestampBatch};

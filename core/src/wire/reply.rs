@@ -22,12 +22,13 @@ pub(crate) use crate::wire::lock_reply::{
 };
 pub(crate) use crate::wire::pd_reply::{
     LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
-    regions, set_external_timestamp, store_address,
+    region, regions, set_external_timestamp, store_address, txn_safe_point,
 };
 pub(crate) use crate::wire::raw_reply::{
     raw_batch_delete, raw_batch_get, raw_batch_put, raw_checksum, raw_compare_and_swap,
     raw_coprocessor, raw_delete, raw_delete_range, raw_get, raw_get_key_ttl, raw_put, raw_scan,
 };
+pub(crate) use crate::wire::resolve_reply::{SecondariesReply, check_secondary_locks, scan_lock};
 
 /// Answers `KvGet`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,9 +104,13 @@ pub(crate) enum TxnStatus {
     NotFound,
     /// The key is not its primary: this lock of it names another.
     PrimaryMismatch(Box<Lock>),
-    /// A pessimistic primary was released, or never was there. Says nothing about the transaction:
-    /// it may go on with another primary.
-    PessimisticGone,
+    /// There is no pessimistic lock on the primary. Says nothing about the transaction: it may go on
+    /// with another primary.
+    PessimisticGone {
+        /// There was one until now, which had outlived its time and was released; else there was
+        /// none.
+        expired: bool,
+    },
 }
 
 /// The error for the answer to something else.
@@ -128,6 +133,8 @@ impl Response {
             Self::TxnHeartBeat(message) => message.region_error.take(),
             Self::CheckTxnStatus(message) => message.region_error.take(),
             Self::ResolveLock(message) => message.region_error.take(),
+            Self::CheckSecondaryLocks(message) => message.region_error.take(),
+            Self::ScanLock(message) => message.region_error.take(),
             Self::RawGet(message) => message.region_error.take(),
             Self::RawPut(message) => message.region_error.take(),
             Self::RawDelete(message) => message.region_error.take(),
@@ -143,6 +150,7 @@ impl Response {
             Self::GetMembers(_)
             | Self::GetRegion(_)
             | Self::GetPrevRegion(_)
+            | Self::GetRegionById(_)
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
@@ -150,6 +158,7 @@ impl Response {
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::Timestamps(_) => None,
         }
@@ -325,9 +334,8 @@ pub(crate) fn check_txn_status(response: Response) -> Result<TxnStatus, Error> {
         Action::NoAction | Action::TtlExpireRollback | Action::LockNotExistRollback => {
             Ok(TxnStatus::RolledBack)
         }
-        Action::TtlExpirePessimisticRollback | Action::LockNotExistDoNothing => {
-            Ok(TxnStatus::PessimisticGone)
-        }
+        Action::TtlExpirePessimisticRollback => Ok(TxnStatus::PessimisticGone { expired: true }),
+        Action::LockNotExistDoNothing => Ok(TxnStatus::PessimisticGone { expired: false }),
         Action::MinCommitTsPushed => Ok(TxnStatus::Alive { ttl_ms: 0, pushed: true, lock }),
     }
 }
@@ -511,8 +519,14 @@ mod tests {
             (status(0, 0, Action::NoAction), TxnStatus::RolledBack),
             (status(0, 0, Action::LockNotExistRollback), TxnStatus::RolledBack),
             (status(0, 0, Action::TtlExpireRollback), TxnStatus::RolledBack),
-            (status(0, 0, Action::TtlExpirePessimisticRollback), TxnStatus::PessimisticGone),
-            (status(0, 0, Action::LockNotExistDoNothing), TxnStatus::PessimisticGone),
+            (
+                status(0, 0, Action::TtlExpirePessimisticRollback),
+                TxnStatus::PessimisticGone { expired: true },
+            ),
+            (
+                status(0, 0, Action::LockNotExistDoNothing),
+                TxnStatus::PessimisticGone { expired: false },
+            ),
             (status(5, 0, Action::NoAction), alive(5, false)),
             (status(5, 0, Action::MinCommitTsPushed), alive(5, true)),
             (status(0, 0, Action::MinCommitTsPushed), alive(0, true)),

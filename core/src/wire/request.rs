@@ -10,7 +10,7 @@ use prost::Message;
 use prost::encoding;
 
 use crate::id::{Peer, PeerRole, RegionVersion};
-use crate::txn::{DiskFullOpt, Priority};
+use crate::txn::{DiskFullOpt, IsolationLevel, Priority};
 
 /// A request as it goes to the wire.
 ///
@@ -84,6 +84,12 @@ pub struct ContextExtra {
     /// Start timestamps of transactions whose locks the read must read through: they are committed
     /// at or before the read's timestamp.
     pub committed_locks: Vec<u64>,
+    /// What a read sees of transactions that are not committed.
+    pub isolation: IsolationLevel,
+    /// The store should not fill its block cache with what it reads.
+    pub not_fill_cache: bool,
+    /// Which requests belong together; 0 for none.
+    pub task_id: u64,
     /// In which order the store executes what it is asked.
     pub priority: Priority,
     /// Have the write-ahead log synced.
@@ -106,6 +112,9 @@ impl ContextExtra {
         let Self {
             resolved_locks,
             committed_locks,
+            isolation,
+            not_fill_cache,
+            task_id,
             priority,
             sync_log,
             resource_group_tag,
@@ -116,6 +125,14 @@ impl ContextExtra {
         } = self;
         context.resolved_locks.clone_from(resolved_locks);
         context.committed_locks.clone_from(committed_locks);
+        let isolation = match isolation {
+            IsolationLevel::Si => kvrpcpb::IsolationLevel::Si,
+            IsolationLevel::Rc => kvrpcpb::IsolationLevel::Rc,
+            IsolationLevel::RcCheckTs => kvrpcpb::IsolationLevel::RcCheckTs,
+        };
+        context.isolation_level = isolation.into();
+        context.not_fill_cache = *not_fill_cache;
+        context.task_id = *task_id;
         let priority = match priority {
             Priority::Low => kvrpcpb::CommandPri::Low,
             Priority::Normal => kvrpcpb::CommandPri::Normal,
@@ -144,7 +161,7 @@ impl ContextExtra {
 }
 
 /// The keyspace id that means «no keyspace» (API V1).
-const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
+pub(crate) const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
 
 impl Context {
     /// As the message on the wire.
@@ -316,6 +333,9 @@ mod tests {
         let extra = ContextExtra {
             resolved_locks: vec![1],
             committed_locks: vec![2],
+            isolation: IsolationLevel::Rc,
+            not_fill_cache: true,
+            task_id: 9,
             priority: Priority::High,
             sync_log: true,
             resource_group_tag: "tag".into(),
@@ -326,6 +346,9 @@ mod tests {
         };
         let proto = Context { extra: Some(Arc::new(extra)), ..context() }.to_proto();
         assert_eq!((proto.resolved_locks, proto.committed_locks), (vec![1], vec![2]));
+        let isolation = kvrpcpb::IsolationLevel::Rc as i32;
+        let read = (proto.isolation_level, proto.not_fill_cache, proto.task_id);
+        assert_eq!(read, (isolation, true, 9));
         assert_eq!((proto.priority, proto.sync_log), (kvrpcpb::CommandPri::High as i32, true));
         assert_eq!((&*proto.resource_group_tag, &*proto.request_source), (&b"tag"[..], "source"));
         assert_eq!((proto.txn_source, proto.disk_full_opt), (7, 2));

@@ -61,6 +61,8 @@ responses! {
     TxnHeartBeat = Rpc::KvTxnHeartBeat => kvrpcpb::TxnHeartBeatResponse,
     CheckTxnStatus = Rpc::KvCheckTxnStatus => kvrpcpb::CheckTxnStatusResponse,
     ResolveLock = Rpc::KvResolveLock => kvrpcpb::ResolveLockResponse,
+    CheckSecondaryLocks = Rpc::KvCheckSecondaryLocks => kvrpcpb::CheckSecondaryLocksResponse,
+    ScanLock = Rpc::KvScanLock => kvrpcpb::ScanLockResponse,
     RawGet = Rpc::RawGet => kvrpcpb::RawGetResponse,
     RawPut = Rpc::RawPut => kvrpcpb::RawPutResponse,
     RawDelete = Rpc::RawDelete => kvrpcpb::RawDeleteResponse,
@@ -77,12 +79,14 @@ responses! {
     GetMembers = Rpc::PdGetMembers => Box<pdpb::GetMembersResponse>,
     GetRegion = Rpc::PdGetRegion => Box<pdpb::GetRegionResponse>,
     GetPrevRegion = Rpc::PdGetPrevRegion => Box<pdpb::GetRegionResponse>,
+    GetRegionById = Rpc::PdGetRegionById => Box<pdpb::GetRegionResponse>,
     ScanRegions = Rpc::PdScanRegions => Box<pdpb::ScanRegionsResponse>,
     BatchScanRegions = Rpc::PdBatchScanRegions => Box<pdpb::BatchScanRegionsResponse>,
     GetStore = Rpc::PdGetStore => Box<pdpb::GetStoreResponse>,
     LoadKeyspace = Rpc::LoadKeyspace => Box<keyspacepb::LoadKeyspaceResponse>,
     GetMinTs = Rpc::PdGetMinTs => Box<pdpb::GetMinTsResponse>,
     GetExternalTimestamp = Rpc::PdGetExternalTimestamp => Box<pdpb::GetExternalTimestampResponse>,
+    GetGcState = Rpc::PdGetGcState => Box<pdpb::GetGcStateResponse>,
     SetExternalTimestamp = Rpc::PdSetExternalTimestamp => Box<pdpb::SetExternalTimestampResponse>,
 }
 

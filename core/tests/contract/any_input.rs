@@ -53,8 +53,13 @@ fn config(script: &Script) -> Config {
     config.scan_batch_size = chance.pick(&[1, 2, 256]);
     config.max_batches = chance.pick(&[1, 2, 128]);
     config.max_region_loads = chance.pick(&[1, 64]);
+    config.regions_refresh_interval = chance.pick(&[None, None, Some(Duration::from_secs(1))]);
     config.max_timestamp_batch = chance.pick(&[1, 10_000]);
     config.tso_concurrency = chance.pick(&[0, 1, 3]);
+    config.tso_max_wait = Duration::from_millis(chance.pick(&[0, 0, 3]));
+    config.tso_follower_proxy = chance.one_in(4);
+    config.pd_init_attempts = chance.pick(&[0, 3, 100]);
+    config.pd_init_interval = Duration::from_millis(chance.pick(&[0, 1_000]));
     config.low_resolution_interval = Duration::from_millis(chance.pick(&[0, 1, 700, 2_000]));
     config.validate_read_timestamp = chance.one_in(2);
     config.enable_forwarding = chance.one_in(2);

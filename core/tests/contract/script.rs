@@ -8,7 +8,8 @@ use anatase_core::{
     ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockKey, LockPlan,
     LockState, LockWait, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan,
     PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionVersion, ScanSpec, Timestamp,
+    ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
+    Timestamp, TxnStatusPlan,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -174,17 +175,36 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
             Operation::MinTimestamp,
             Operation::ExternalTimestamp,
             Operation::SetExternalTimestamp(at),
+            Operation::SetLowResolutionInterval(Duration::from_millis(700)),
         ]);
     }
+    if chance.one_in(10) {
+        return about_regions(chance);
+    }
     match mode {
-        KeyMode::Raw if chance.one_in(12) => {
-            Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() }
-        }
         KeyMode::Raw => Operation::Raw {
             op: raw(chance),
             cf: chance.pick(&[ColumnFamily::DEFAULT, ColumnFamily::new("write")]),
         },
         KeyMode::Txn => transactional(chance, number),
+    }
+}
+
+fn about_regions(chance: &mut Chance) -> Operation {
+    let id = 1 + chance.below(6);
+    match chance.below(8) {
+        0 => Operation::Region(RegionLookup::Containing(key(chance))),
+        1 => Operation::Region(RegionLookup::Before(key(chance))),
+        2 => Operation::Region(RegionLookup::Cached(key(chance))),
+        3 => Operation::Region(RegionLookup::ById(id)),
+        4 => Operation::Region(RegionLookup::ByIdFromPd(id)),
+        5 => Operation::GroupKeys { keys: keys(chance) },
+        6 => Operation::BucketsSeen {
+            region: RegionVersion { id, conf_ver: 1, version: 1 + chance.below(3) },
+            used: chance.below(3),
+            latest: chance.below(3),
+        },
+        _ => Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() },
     }
 }
 
@@ -239,19 +259,20 @@ fn range(chance: &mut Chance) -> KeyRange {
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
-    match chance.below(14) {
-        10 => Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
+    match chance.below(15) {
+        0 | 1 => Operation::read(ReadOperation::Get { key: key(chance) }, at),
+        2 => Operation::read(ReadOperation::BatchGet { keys: keys(chance) }, at),
+        3 => Operation::read(ReadOperation::Scan(scan(chance)), at),
+        11 => Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
             start_ts: at,
             for_update_ts: at.next(),
             keys: keys(chance),
             stop_heartbeat: chance.one_in(2),
             options: Arc::default(),
         })),
-        11..=13 => Operation::Lock(Box::new(lock_plan(chance, at))),
-        0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
-        2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
-        3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
+        12..=14 => Operation::Lock(Box::new(lock_plan(chance, at))),
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
+        5 => of_locks(chance, at),
         _ => {
             let mut keys = keys(chance);
             // Mostly as the contract asks for: sorted, without repeats.
@@ -329,6 +350,27 @@ fn choose(chance: &mut Chance, plan: &mut CommitPlan) {
                 _ => LockState::Held,
             };
         }
+    }
+}
+
+fn of_locks(chance: &mut Chance, at: Timestamp) -> Operation {
+    match chance.below(4) {
+        0 => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(chance),
+            max_version: at,
+            limit: chance.pick(&[0, 1, 2, u32::MAX]),
+        })),
+        1 => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: at,
+            primary: key(chance),
+            caller: chance.rarely(2, |_| at),
+        })),
+        _ => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(chance),
+            safe_point: at,
+            async_commit_only: chance.one_in(3),
+            batch_size: chance.pick(&[0, 1, 2]),
+        })),
     }
 }
 

@@ -187,6 +187,9 @@ impl Watch {
             }
             Operation::Timestamp => Kind::Timestamp { above: self.newest },
             Operation::Read { .. }
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_)
             | Operation::Ready
             | Operation::LowResolutionTimestamp
             | Operation::StaleTimestamp { .. }
@@ -447,6 +450,9 @@ fn keys_lie_in_the_keyspace(call: &Call) {
         Rpc::KvCommit => message::<kvrpcpb::CommitRequest>(call).keys,
         Rpc::KvBatchRollback => message::<kvrpcpb::BatchRollbackRequest>(call).keys,
         Rpc::KvResolveLock => message::<kvrpcpb::ResolveLockRequest>(call).keys,
+        Rpc::KvCheckSecondaryLocks => message::<kvrpcpb::CheckSecondaryLocksRequest>(call).keys,
+        Rpc::KvScanLock => vec![message::<kvrpcpb::ScanLockRequest>(call).start_key],
+        Rpc::KvPessimisticRollback => message::<kvrpcpb::PessimisticRollbackRequest>(call).keys,
         Rpc::KvCheckTxnStatus => vec![message::<kvrpcpb::CheckTxnStatusRequest>(call).primary_key],
         Rpc::RawGet => vec![message::<kvrpcpb::RawGetRequest>(call).key],
         Rpc::RawPut => vec![message::<kvrpcpb::RawPutRequest>(call).key],

@@ -81,13 +81,10 @@ struct Way {
     causal: bool,
 }
 
-/// Whether locks of async commits that were left behind are recovered by whoever meets them.
-const RECOVERED: bool = false;
-
 impl Arbitrary for Way {
     fn arbitrary(g: &mut Gen) -> Self {
         Self {
-            async_commit: RECOVERED && bool::arbitrary(g),
+            async_commit: bool::arbitrary(g),
             one_pc: bool::arbitrary(g),
             causal: u8::arbitrary(g) % 4 == 0,
         }
@@ -302,7 +299,7 @@ impl Play {
                     None => self.timestamp().ok(),
                 };
                 if let Some(at) = at {
-                    let operation = Operation::Read { op: read.operation(), at };
+                    let operation = Operation::read(read.operation(), at);
                     self.submit(operation, *patience, Flight::Read(read.clone(), at));
                 }
             }
@@ -450,11 +447,12 @@ impl Play {
         self.world.heal();
         // Whatever locks there are expire: none lives longer than twenty seconds from its commit.
         self.world.pass(Duration::from_secs(60));
-        let at = self.timestamp().expect("PD works");
-        // One by one: a read that has learned of a transaction's fate passes its other locks by.
+        // One by one, each at a timestamp of its own: a snapshot that has learned of a transaction's
+        // fate passes its other locks by.
         for k in 0..KEYS.len() as u8 {
+            let at = self.timestamp().expect("PD works");
             let read = Look::Get(k);
-            let operation = Operation::Read { op: read.operation(), at };
+            let operation = Operation::read(read.operation(), at);
             let reply = self.world.run(operation, Duration::from_secs(60));
             self.reads.push((read, at, reply.expect("after healing")));
         }

@@ -1,6 +1,6 @@
-//! Prewrite of optimistic transactions (transactions.md §20.3).
+//! Prewrite (transactions.md §20.3).
 //!
-//! For each key in turn:
+//! For each key of an optimistic transaction in turn:
 //!
 //! | the key has | then |
 //! |---|---|
@@ -14,6 +14,22 @@
 //! A conflict or a foreign lock on a key where this transaction is already committed means that
 //! the request is a late copy: it is answered as a success, and nothing is written
 //! (transactions.md §8.5). Any other failure leaves nothing written either.
+//!
+//! # Pessimistic transactions
+//!
+//! A key is said to be locked already, to need no lock, or to be checked only now ([`Check`]):
+//!
+//! | the key has | it should be locked | it needs no lock | it is checked now |
+//! |---|---|---|---|
+//! | a pessimistic lock of this transaction | prewritten, if it is the one expected | prewritten | prewritten |
+//! | a lock of another | `PessimisticLockNotFound` | `KeyIsLocked` with a time to live of 0, so that it is resolved at once | the same |
+//! | no lock, and a record from the transaction's start on | `PessimisticLockNotFound` | prewritten; in a retried request, not above `for_update_ts` | `WriteConflict` above the start |
+//! | no lock otherwise | prewritten: nobody can have written | prewritten | prewritten |
+//!
+//! The «one expected» is the lock of the `for_update_ts` that fair locking was told of. What of a
+//! pessimistic lock has been pushed forward meanwhile (time to live, `min_commit_ts`,
+//! `for_update_ts`) stays so. `PessimisticLockNotFound` of a committed transaction is a late copy,
+//! like a conflict.
 //!
 //! # Ways to commit
 //!
@@ -41,7 +57,7 @@ use bytes::Bytes;
 
 use self::mode::Stamp;
 pub(crate) use self::mode::Ways;
-use super::{Change, Found, Key, KeyError, Lock, LockKind, Mvcc};
+use super::{Change, Found, Key, KeyError, Lock, LockKind, Mvcc, NotFound};
 
 /// What a prewrite does to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +91,21 @@ pub(crate) struct Mutation {
     pub(crate) key: Key,
     pub(crate) value: Bytes,
     pub(crate) assertion: Assertion,
+    /// In a pessimistic transaction.
+    pub(crate) check: Check,
+    /// The `for_update_ts` that the key's pessimistic lock must have.
+    pub(crate) expected: Option<u64>,
+}
+
+/// What a pessimistic transaction says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// It needs no lock.
+    Skip,
+    /// It has a pessimistic lock.
+    Lock,
+    /// It has none, and is checked now as in an optimistic transaction.
+    Constraint,
 }
 
 /// What all mutations of a request have in common.
@@ -82,12 +113,35 @@ pub(crate) struct Mutation {
 pub(crate) struct Prewrite {
     pub(crate) primary: Bytes,
     pub(crate) start_ts: u64,
+    /// Of a pessimistic transaction.
+    pub(crate) for_update_ts: Option<u64>,
+    /// It may have been executed before.
+    pub(crate) retried: bool,
     pub(crate) ttl: u64,
     pub(crate) txn_size: u64,
     pub(crate) min_commit_ts: u64,
     pub(crate) assertion_level: AssertionLevel,
     pub(crate) skip_constraint_check: bool,
     pub(crate) ways: Ways,
+}
+
+impl Prewrite {
+    fn lock_not_found(&self, key: &Key, why: NotFound) -> KeyError {
+        let (start_ts, key) = (self.start_ts, key.user.clone());
+        KeyError::PessimisticLockNotFound { start_ts, key, why }
+    }
+
+    /// Whether what forbids the prewrite is looked for. On the keys of a pessimistic transaction
+    /// it was when they were locked, and those without locks are guarded by others; but only a
+    /// first copy may trust in that.
+    fn checks(&self, check: Check) -> bool {
+        match (self.for_update_ts, check) {
+            (None, _) => !self.skip_constraint_check,
+            (Some(_), Check::Lock) => false,
+            (Some(_), Check::Skip) => self.retried,
+            (Some(_), Check::Constraint) => true,
+        }
+    }
 }
 
 /// How a prewrite ends when it does not fail outright.
@@ -158,7 +212,7 @@ impl Mvcc {
                 Err(error) => error,
             };
             let maybe_late = match &error {
-                KeyError::Locked(_) => true,
+                KeyError::Locked(_) | KeyError::PessimisticLockNotFound { .. } => true,
                 KeyError::Conflict { start_ts, conflict_commit_ts, .. } => {
                     conflict_commit_ts > start_ts
                 }
@@ -188,19 +242,26 @@ impl Mvcc {
         mutation: Mutation,
         ways: &Ways,
     ) -> Result<Step, KeyError> {
-        if let Some(lock) = self.lock(&mutation.key) {
-            return if lock.start_ts == request.start_ts {
-                Ok(Step::Before(if lock.use_async_commit { lock.min_commit_ts } else { 0 }))
-            } else {
-                Err(KeyError::Locked(Box::new(lock.to_info(&mutation.key.user))))
-            };
+        let mut held = None;
+        let mut amended = false;
+        match self.lock(&mutation.key) {
+            Some(lock) => {
+                if let Some(ts) = self.check_lock(request, &mutation, lock)? {
+                    return Ok(Step::Before(ts));
+                }
+                held = Some(lock);
+            }
+            None if request.for_update_ts.is_some() && mutation.check == Check::Lock => {
+                self.amend_lock(request, &mutation)?;
+                amended = true;
+            }
+            None => {}
         }
-        let newest = if request.skip_constraint_check {
-            None
-        } else {
-            Some(self.check_newer(request, &mutation)?)
-        };
-        self.check_assertion(request, &mutation, newest)?;
+        let checks = request.checks(mutation.check);
+        if checks {
+            self.check_newer(request, &mutation)?;
+        }
+        self.check_assertion(request, &mutation, checks || amended, checks)?;
         let Some(kind) = mutation.op.lock_kind() else {
             return Ok(Step::Checked(ways.checked(request)));
         };
@@ -213,15 +274,55 @@ impl Mvcc {
             kind,
             primary: Bytes::copy_from_slice(&request.primary),
             start_ts: request.start_ts,
-            ttl: request.ttl,
+            ttl: held.map_or(0, |held| held.ttl).max(request.ttl),
             value,
             txn_size: request.txn_size,
-            min_commit_ts: request.min_commit_ts,
+            min_commit_ts: held.map_or(0, |held| held.min_commit_ts).max(request.min_commit_ts),
             use_async_commit: false,
             secondaries: Vec::new(),
             rollback_ts: Vec::new(),
+            for_update_ts: held
+                .map_or(0, |held| held.for_update_ts)
+                .max(request.for_update_ts.unwrap_or(0)),
+            locked_with_conflict: false,
         };
         let stamp = ways.stamp(&mutation.key, &mut lock);
         Ok(Step::Lock(Box::new(lock), stamp))
+    }
+    /// A lock is on the key: `None` if it is the pessimistic one that this prewrite takes the
+    /// place of, and otherwise what [`Step::Before`] says.
+    fn check_lock(
+        &self,
+        request: &Prewrite,
+        mutation: &Mutation,
+        lock: &Lock,
+    ) -> Result<Option<u64>, KeyError> {
+        let name = &mutation.key.user;
+        let pessimistic = request.for_update_ts.is_some();
+        if lock.start_ts != request.start_ts {
+            if pessimistic && mutation.check == Check::Lock {
+                return Err(request.lock_not_found(&mutation.key, NotFound::LockTsMismatch));
+            }
+            let mut info = lock.to_info(name);
+            if pessimistic {
+                // Its own locks guard this key, so what stands here is dead, or as good as
+                // committed.
+                info.lock_ttl = 0;
+            }
+            return Err(KeyError::Locked(Box::new(info)));
+        }
+        if !lock.is_pessimistic() {
+            return Ok(Some(if lock.use_async_commit { lock.min_commit_ts } else { 0 }));
+        }
+        if !pessimistic {
+            return Err(KeyError::Abort(format!(
+                "LockTypeNotMatch {{ start_ts: {}, key: {name:?}, pessimistic: true }}",
+                request.start_ts
+            )));
+        }
+        if mutation.expected.is_some_and(|expected| expected != lock.for_update_ts) {
+            return Err(request.lock_not_found(&mutation.key, NotFound::LockForUpdateTsMismatch));
+        }
+        Ok(None)
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `max_ts` of the store | the largest timestamp it has read at |
 //! | `start_ts` | a transaction is committed after it began |
+//! | `for_update_ts` of the request | what a pessimistic transaction has looked at was committed by then |
 //! | `min_commit_ts` of the request, as it is | what the client knows to have been read or committed |
 //!
 //! The client bounds it from above by `max_commit_ts`, unless that is 0.
@@ -28,6 +29,8 @@ pub(crate) struct Ways {
     pub(crate) max_commit_ts: u64,
     /// The largest timestamp that the store has read at.
     pub(crate) max_ts: u64,
+    /// Of a pessimistic transaction; else 0.
+    pub(crate) for_update_ts: u64,
     /// Falls back at the first key, as if its timestamp were too large.
     pub(crate) refused: bool,
 }
@@ -66,7 +69,8 @@ impl Ways {
         if self.two_phase() {
             return Stamp::None;
         }
-        let ts = self.max_ts.max(lock.start_ts).saturating_add(1).max(lock.min_commit_ts);
+        let seen = self.max_ts.max(lock.start_ts).max(self.for_update_ts);
+        let ts = seen.saturating_add(1).max(lock.min_commit_ts);
         if self.refused || (self.max_commit_ts != 0 && ts > self.max_commit_ts) {
             return Stamp::TooLarge;
         }

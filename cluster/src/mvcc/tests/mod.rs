@@ -4,6 +4,8 @@
 mod finish;
 mod history;
 mod model;
+mod pessimistic;
+mod pessimistic_end;
 mod prewrite;
 mod read;
 mod secondary;

@@ -100,7 +100,7 @@ impl Commit {
                 Self::abort(plan, error, Left::Locks, next_tag, cx)
             }
             Ok(TxnStatus::Committed(_))
-            | Ok(TxnStatus::PrimaryMismatch(_) | TxnStatus::PessimisticGone) => {
+            | Ok(TxnStatus::PrimaryMismatch(_) | TxnStatus::PessimisticGone { .. }) => {
                 Self::in_doubt(&plan, reply::impossible("the primary is none"), cx)
             }
             Err(error) => Self::end(plan, UNTOLD, error, Left::Locks, next_tag, cx),

@@ -9,7 +9,7 @@
 //!     ▼              ▼                            │  └──────────┘  │ too early a timestamp
 //!  Releasing     RollingBack ◀────────────────────┴─── refused ────┘
 //!
-//!  and from Prewriting or CommittingPrimary, where nobody can tell: undetermined ──▶ over
+//!  and from Prewriting, Inquiring or CommittingPrimary, where nobody can tell: undetermined ──▶ over
 //! ```
 //!
 //! How a transaction is committed is chosen once, when it is handed in (`plan.rs`): any in two phases;
@@ -54,8 +54,10 @@
 //! waits until all others are there, since a lock that was lost explains it (§6).
 //!
 //! The states carry proofs. A commit timestamp can only be asked for with [`AllPrewritten`], and the
-//! outcome «committed» can only be told, and a key other than the primary's batch only be committed,
-//! with a [`Decided`](outcome::Decided), which is made of one of three proofs, each with one maker.
+//! outcome «committed» can only be told, and a key outside of the primary's batch only be committed,
+//! with a [`Decided`](outcome::Decided). That is made of one of three proofs: the primary's word, the last
+//! lock of an async commit, or the word of a store about a commit in one phase. (Where nothing is locked,
+//! an [`AllPrewritten`] and a timestamp are enough to tell.)
 //!
 //! Where this is stricter than the reference: an undetermined prewrite is never cleaned up (§22.3);
 //! nothing that could refuse is asked once an async commit is complete (§22.2); async commit is not used

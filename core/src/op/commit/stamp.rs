@@ -60,7 +60,8 @@ impl Stamp {
             | Wake::Call(_)
             | Wake::Located(_)
             | Wake::Resolved(_)
-            | Wake::PdReady
+            | Wake::PdReady(_)
+            | Wake::SafePoint(_)
             | Wake::Keyspace(_)
             | Wake::Pd(_) => Stamped::Going(self),
         }

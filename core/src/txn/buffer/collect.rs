@@ -10,15 +10,17 @@
 //! | a value | no | else | Put |
 //! | deleted | yes | whatever | – |
 //! | deleted | no | presumed absent, optimistic | CheckNotExists |
-//! | deleted | no | presumed absent, pessimistic, not locked | CheckNotExists |
+//! | deleted | no | presumed absent, pessimistic, not locked | refused: lock it first |
 //! | deleted | no | presumed absent, pessimistic, locked | Lock |
 //! | deleted | no | else | Delete |
 //!
 //! The rows of client-go, with one that is stricter. A key that a pessimistic transaction inserted,
-//! deleted and never locked is left out there; here its condition is checked like that of an
-//! optimistic one. For the same reason what such a transaction inserted without a lock is always
-//! checked for conflicts by the prewrite: an insert of a key that nobody locks would write over
-//! whatever is there.
+//! deleted and never locked is left out there, and with it the condition of the insert. No prewrite can
+//! check it: TiKV takes no CheckNotExists in a pessimistic one. So the key has to be locked before the
+//! commit, with the question whether it exists.
+//!
+//! For the same reason what such a transaction inserted without a lock is always checked for
+//! conflicts by the prewrite: an insert of a key that nobody locks would write over whatever is there.
 
 use super::{Buffer, Entry, Kept, State};
 use crate::error::{AssertionFailure, Error, ErrorKind};
@@ -59,9 +61,11 @@ impl Buffer {
     /// What is to be committed. Linear in the keys; values are shared with the buffer.
     ///
     /// # Errors
-    /// [`ErrorKind::KeyExists`] if a lock has told that there is a value where one was inserted, and
-    /// [`ErrorKind::InvalidArgument`] if a locked key was inserted and nobody has asked
-    /// ([`LockNeed::Verify`](super::LockNeed)): the prewrite would not look. Nothing may be sent then.
+    /// Of a pessimistic transaction, where the prewrite would not look whether an insert's condition
+    /// holds. [`ErrorKind::KeyExists`] if a lock has told that there is a value.
+    /// [`ErrorKind::InvalidArgument`] if the key is locked and nobody has asked
+    /// ([`LockNeed::Verify`](super::LockNeed)), or was deleted again and is not locked: lock it with the
+    /// question, and collect again.
     pub fn collect(&self, how: &Collecting) -> Result<Collected, Error> {
         self.collect_but(how, |_| false)
     }
@@ -80,13 +84,13 @@ impl Buffer {
         for (key, entry) in &self.entries {
             let flags = entry.flags;
             let spared = entry.state != State::Nothing && unnecessary(Kept::of(key, entry));
+            if how.pessimistic && flags.presumed_absent() && !spared {
+                verified(key, entry)?;
+            }
             let Some(op) = entry.op(how.pessimistic, spared) else {
                 continue;
             };
             let held = how.pessimistic && flags.locked();
-            if held && flags.presumed_absent() && !spared {
-                verified(key, flags.value_existed())?;
-            }
             let locked = if held {
                 LockState::Held
             } else if how.pessimistic && (flags.check_at_prewrite() || flags.presumed_absent()) {
@@ -134,23 +138,19 @@ impl Entry {
     }
 }
 
-/// That a locked key is as its insert demands.
-fn verified(key: &Key, value_existed: Option<bool>) -> Result<(), Error> {
-    let key = key.clone();
-    match value_existed {
-        Some(false) => Ok(()),
-        Some(true) => {
+/// That the condition of an insert holds, or that the prewrite will find out.
+fn verified(key: &Key, entry: &Entry) -> Result<(), Error> {
+    let text = match (entry.flags.locked(), entry.flags.value_existed(), &entry.state) {
+        (true, Some(false), _) | (false, _, State::Value(_) | State::Nothing) => return Ok(()),
+        (true, Some(true), _) => {
             let text = "the key had a value when it was locked";
-            Err(Error::new(ErrorKind::KeyExists { key }, text))
+            return Err(Error::new(ErrorKind::KeyExists { key: key.clone() }, text));
         }
-        None => {
-            let text = format!(
-                "the key {} was inserted under a lock that has not told whether it has a value",
-                key.escape_ascii()
-            );
-            Err(Error::new(ErrorKind::InvalidArgument, text))
-        }
-    }
+        (true, None, _) => "was inserted under a lock that has not told whether it has a value",
+        (false, _, State::Deleted) => "was inserted and deleted, and has to be locked all the same",
+    };
+    let text = format!("the key {} {text}", key.escape_ascii());
+    Err(Error::new(ErrorKind::InvalidArgument, text))
 }
 
 impl Collected {
@@ -242,7 +242,6 @@ mod tests {
             ("deleted", true, none, None, None),
             ("deleted", true, presumed, None, None),
             ("deleted", true, locked, None, None),
-            ("deleted", false, presumed, check(), check()),
             ("deleted", false, verified, check(), lock()),
             ("deleted", false, none, delete(), delete()),
             ("deleted", false, locked, delete(), delete()),
@@ -263,6 +262,28 @@ mod tests {
         }
     }
 
+    /// The row that is stricter than in client-go.
+    #[test]
+    fn what_was_inserted_and_deleted_without_a_lock_is_refused() {
+        let flags = Flags::NONE.with_presumption();
+        for flags in [flags, flags.with_check_at_prewrite()] {
+            let buffer = holding("deleted", flags);
+            let error = buffer.collect(&pessimistic()).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::InvalidArgument);
+            assert_eq!(
+                error.message(),
+                "the key k was inserted and deleted, and has to be locked all the same"
+            );
+            assert_eq!(buffer.mutations()[0].op, MutationOp::CheckNotExists);
+            let spared = buffer.collect_but(&pessimistic(), |_| true).unwrap();
+            assert_eq!(spared, Collected::default());
+        }
+        let mut buffer = holding("deleted", flags);
+        buffer.mark_locked("k", Some(false));
+        let collected = buffer.collect(&pessimistic()).unwrap();
+        assert_eq!(collected.mutations[0].op, MutationOp::Lock);
+    }
+
     /// transactions.md §5 and §8.1: what is said about a key's lock.
     #[test]
     fn locks_are_those_of_a_pessimistic_transaction() {
@@ -276,7 +297,6 @@ mod tests {
             ("value", none.with_check_at_prewrite().with_lock(None), LockState::Held),
             // Without a lock only the prewrite can see to it that there is nothing.
             ("value", none.with_presumption(), LockState::CheckAtPrewrite),
-            ("deleted", none.with_presumption(), LockState::CheckAtPrewrite),
             ("value", none.with_presumption().with_lock(Some(false)), LockState::Held),
         ] {
             let buffer = holding(state, flags);

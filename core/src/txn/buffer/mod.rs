@@ -24,12 +24,14 @@
 //! | file | what |
 //! |---|---|
 //! | `flags.rs` | what is known about a key beside its value |
+//! | `locks.rs` | locks that are in the cluster |
 //! | `stage.rs` | savepoints |
 //! | `collect.rs` | what is to be committed |
 //! | `union.rs` | scans of buffer and snapshot together |
 
 mod collect;
 mod flags;
+mod locks;
 #[cfg(test)]
 mod model;
 mod stage;
@@ -41,6 +43,7 @@ use std::ops::Bound;
 
 pub use self::collect::{Collected, Collecting};
 pub use self::flags::Flags;
+pub use self::locks::LockNeed;
 pub use self::stage::Savepoint;
 pub use self::union::{Union, UnionStep};
 
@@ -146,27 +149,6 @@ impl fmt::Debug for Kept<'_> {
         };
         write!(f, "{}: {value} {:?}", self.key.escape_ascii(), self.flags)
     }
-}
-
-/// What has to be done before a pessimistic transaction may take a key for locked
-/// (`transactions.md` §13.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LockNeed {
-    /// It has to be locked.
-    Lock {
-        /// The key was inserted: the request has to say that it must not exist.
-        presume_not_exists: bool,
-    },
-    /// It is locked, and nothing is left to do.
-    Held {
-        /// Whether there is a value under the lock, if that was asked.
-        value_existed: Option<bool>,
-    },
-    /// It is locked, and was inserted, and nobody has asked whether there is a value. A prewrite does
-    /// not look, once a key is locked. So it has to be locked again, with the question.
-    Verify,
-    /// It is locked, and was inserted, and there is a value: [`ErrorKind::KeyExists`].
-    Exists,
 }
 
 impl Buffer {
@@ -372,23 +354,29 @@ impl Buffer {
 
     /// Flags alone. A key that nothing is known about any more is not held.
     fn flag(&mut self, key: Key, change: impl Fn(Flags) -> Flags) {
-        let mut entry = match self.entries.entry(key) {
-            btree_map::Entry::Occupied(entry) => entry,
+        let (was, is) = match self.entries.entry(key) {
             btree_map::Entry::Vacant(entry) => {
-                self.size += entry.key().len();
-                entry.insert_entry(Entry::default())
+                let flags = change(Flags::NONE);
+                if !flags.is_empty() {
+                    self.size += entry.key().len();
+                    entry.insert(Entry { flags, ..Entry::default() });
+                }
+                (Flags::NONE, flags)
+            }
+            btree_map::Entry::Occupied(mut entry) => {
+                let now = entry.get_mut();
+                let (was, is) = (now.flags, change(now.flags));
+                now.flags = is;
+                if is.is_empty() && now.state == State::Nothing {
+                    self.size -= entry.key().len();
+                    entry.remove();
+                }
+                (was, is)
             }
         };
-        let now = entry.get_mut();
-        let (was, is) = (now.flags, change(now.flags));
-        now.flags = is;
         self.locked = self.locked + usize::from(is.locked()) - usize::from(was.locked());
         // What is persistent is not undone by rolling back, so it counts whatever savepoint is open.
         self.dirty |= !self.stages.any() || is.persistent() != was.persistent();
-        if is.is_empty() && now.state == State::Nothing {
-            self.size -= entry.key().len();
-            entry.remove();
-        }
     }
 
     /// The size of the buffer with `key` and so many bytes of a value in place of what it has, if the
@@ -411,52 +399,6 @@ impl Buffer {
             return Err(too_large("the transaction", size, limit, kind));
         }
         Ok(size)
-    }
-
-    // ---- locks in the cluster ----------------------------------------------------------------
-
-    /// A pessimistic lock was taken. `value_existed` says whether there is a value under it, or `None`
-    /// if the request did not ask; what was known before stays known then, since nothing changes under
-    /// a lock.
-    ///
-    /// It holds whatever the limits are, since the lock is there.
-    pub fn mark_locked(&mut self, key: impl Into<Key>, value_existed: Option<bool>) {
-        self.flag(key.into(), |flags| flags.with_lock(value_existed));
-    }
-
-    /// A pessimistic lock is held no more; what it has told is not known any more.
-    pub fn unlock(&mut self, key: &Key) {
-        if self.entries.contains_key(key) {
-            self.flag(key.clone(), Flags::without_lock);
-        }
-    }
-
-    /// Whether the transaction has locked the key.
-    pub fn is_locked(&self, key: &[u8]) -> bool {
-        self.flags(key).is_some_and(Flags::locked)
-    }
-
-    /// How many keys it has locked.
-    pub fn locked_len(&self) -> usize {
-        self.locked
-    }
-
-    /// The keys that it has locked, in order.
-    pub fn locked_keys(&self) -> impl Iterator<Item = &Key> {
-        let locked = |(key, entry): (_, &Entry)| entry.flags.locked().then_some(key);
-        self.entries.iter().filter_map(locked)
-    }
-
-    /// What has to be done before a pessimistic transaction may take the key for locked.
-    pub fn lock_need(&self, key: &[u8]) -> LockNeed {
-        let flags = self.flags(key).unwrap_or_default();
-        let presume_not_exists = flags.presumed_absent();
-        match (flags.locked(), presume_not_exists, flags.value_existed()) {
-            (false, ..) => LockNeed::Lock { presume_not_exists },
-            (true, true, None) => LockNeed::Verify,
-            (true, true, Some(true)) => LockNeed::Exists,
-            (true, _, value_existed) => LockNeed::Held { value_existed },
-        }
     }
 
     /// Forgets everything, savepoints included. The limits stay.
@@ -562,77 +504,6 @@ mod tests {
         }
     }
 
-    /// transactions.md §2.4 and §13.2: what is done about a key that is to be locked.
-    #[test]
-    fn locks_are_taken_once_and_inserts_are_verified() {
-        let need = |ops: &[&str], locked: Option<Option<bool>>| {
-            let mut buffer = buffer(ops);
-            locked.into_iter().for_each(|existed| buffer.mark_locked("k", existed));
-            buffer.lock_need(b"k")
-        };
-        let lock = |presume_not_exists| LockNeed::Lock { presume_not_exists };
-        let held = |value_existed| LockNeed::Held { value_existed };
-        for (ops, locked, expected) in [
-            (&[][..], None, lock(false)),
-            (&["put"], None, lock(false)),
-            (&["insert"], None, lock(true)),
-            (&["insert", "delete"], None, lock(true)),
-            (&["delete", "insert"], None, lock(false)),
-            (&[], Some(None), held(None)),
-            (&["put"], Some(Some(true)), held(Some(true))),
-            (&["delete", "insert"], Some(Some(true)), held(Some(true))),
-            (&["insert"], Some(None), LockNeed::Verify),
-            (&["insert"], Some(Some(false)), held(Some(false))),
-            (&["insert"], Some(Some(true)), LockNeed::Exists),
-            (&["insert", "delete"], Some(Some(true)), LockNeed::Exists),
-        ] {
-            assert_eq!(need(ops, locked), expected, "{ops:?} {locked:?}");
-        }
-    }
-
-    /// transactions.md §2.4: «if key is already locked and value exists → KeyExist».
-    #[test]
-    fn an_insert_over_a_value_under_a_lock_fails_at_once() {
-        let mut buffer = Buffer::default();
-        buffer.mark_locked("k", Some(true));
-        let error = buffer.insert("k", "1").unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::KeyExists { key: "k".into() });
-        // Nothing was asked: it may be.
-        buffer.mark_locked("l", None);
-        buffer.insert("l", "1").unwrap();
-        buffer.mark_locked("m", Some(false));
-        buffer.insert("m", "1").unwrap();
-        // The transaction has seen to it itself.
-        buffer.delete("k").unwrap();
-        buffer.insert("k", "1").unwrap();
-        assert_eq!(buffer.get(b"k"), Some(Some("1".into())));
-    }
-
-    #[test]
-    fn locks_are_counted_and_listed() {
-        let mut buffer = buffer(&["put"]);
-        for key in ["b", "a", "k", "a"] {
-            buffer.mark_locked(key, None);
-        }
-        assert_eq!(buffer.locked_keys().collect::<Vec<_>>(), ["a", "b", "k"]);
-        assert_eq!((buffer.locked_len(), buffer.len(), buffer.size()), (3, 3, 6));
-        assert!(buffer.is_locked(b"a") && !buffer.is_locked(b"z"));
-        // What was learnt under a lock stays true while it is held, and no longer.
-        buffer.mark_locked("k", Some(true));
-        buffer.mark_locked("k", None);
-        assert_eq!(buffer.lock_need(b"k"), LockNeed::Held { value_existed: Some(true) });
-        for key in ["a", "k", "z"] {
-            buffer.unlock(&key.into());
-        }
-        assert_eq!(buffer.lock_need(b"k"), LockNeed::Lock { presume_not_exists: false });
-        assert_eq!(buffer.locked_keys().collect::<Vec<_>>(), ["b"]);
-        assert_eq!((buffer.locked_len(), buffer.len(), buffer.size()), (1, 2, 5));
-        // A limit that has been reached keeps no lock from being known.
-        buffer.set_limits(BufferLimits { total: 1, entry: 1 });
-        buffer.mark_locked("long", None);
-        assert!(buffer.is_locked(b"long"));
-    }
-
     /// cases.md BUF-07 and BUF-08.
     #[test]
     fn keys_with_flags_only_are_seen_by_who_asks_for_flags() {
@@ -685,6 +556,13 @@ mod tests {
         buffer.delete("key").unwrap();
         assert_eq!((buffer.len(), buffer.size()), (2, 13));
         refused(&mut buffer, |buffer| buffer.put("x", "1234567"), txn(21));
+        // Over a limit that came later, what makes it smaller is welcome, and what leaves it as it is.
+        buffer.set_limits(BufferLimits { entry: 10, total: 5 });
+        buffer.put("two", "12345").unwrap();
+        buffer.put("two", "54321").unwrap();
+        let over = ErrorKind::TxnTooLarge { size: 12, limit: 5 };
+        refused(&mut buffer, |buffer| buffer.put("two", "123456"), over);
+        buffer.set_limits(BufferLimits { entry: 10, total: 20 });
         buffer.clear();
         assert_eq!((buffer.is_empty(), buffer.size()), (true, 0));
         assert_eq!(buffer.limits(), BufferLimits { entry: 10, total: 20 });

@@ -2,7 +2,8 @@
 //!
 //! Whoever wants a timestamp stands in one line. A *flight* is one request for as many timestamps as
 //! stand there, up to 10 000; whoever arrives while as many flights are out as may be, one by default,
-//! joins the next. So batches grow by themselves with the load, and no timer waits for company.
+//! joins the next. So batches grow by themselves with the load, and no timer waits for company, unless
+//! `Config::tso_max_wait` says so (`company.rs`).
 //!
 //! ```text
 //! line ─▶ flight ─▶ answered: each passenger has his own, in the order of the line
@@ -11,6 +12,9 @@
 //!             back to the head of the line in their order
 //! line      Open ─▶ Resting ─▶ Open     the second failure in a row, and the next ones, pause
 //! ```
+//!
+//! With `Config::tso_follower_proxy` each flight goes to a member drawn at random, which passes it on
+//! (`Pd::proxy`). One that cannot is left out for a while; that is nothing against the leader.
 //!
 //! With several flights out the line is shorter and the batches smaller. They are answered in order
 //! as long as they are on one stream; after a change of leader, or of the way to it, they are not.
@@ -21,8 +25,9 @@
 //! may have been answered first, and both are right.) The reference takes its process down in this
 //! case; here the leader is doubted and asked again.
 
+mod company;
+
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::{AskTimestamps, Command, WakeReason};
@@ -36,8 +41,7 @@ use crate::timer::TimerId;
 use crate::timestamp::Timestamp;
 use crate::wire::Response;
 
-/// The pause where PD is there and only has to agree on its leader (§14.3).
-const ELECTION: Duration = Duration::from_millis(100);
+use company::{Again, Company, ELECTION, Gathering};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Tso {
@@ -46,6 +50,7 @@ pub(crate) struct Tso {
     flights: VecDeque<Flight>,
     /// Nothing leaves before this.
     resting: Option<TimerId>,
+    company: Company,
     backoff: Backoff,
     failures: u32,
     departures: u64,
@@ -75,23 +80,24 @@ struct Flight {
     floor: u64,
 }
 
-/// How many flights may be out at once (§14.3: «token count = concurrency (1) or 2×concurrency (>1)»).
-const fn tokens(concurrency: usize) -> usize {
-    if concurrency <= 1 { 1 } else { 2 * concurrency }
-}
-
 impl Tso {
     pub(crate) fn new() -> Self {
         Self {
             line: VecDeque::new(),
             flights: VecDeque::new(),
             resting: None,
+            company: Company::new(),
             backoff: Backoff::new(budget::TSO),
             failures: 0,
             departures: 0,
             parked_since: None,
             spare: Vec::new(),
         }
+    }
+
+    /// Something is asked, or will be.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.flights.is_empty() || !self.line.is_empty()
     }
 
     /// Somebody waits in line. (What keeps the oracle fresh can wait for the next use of it.)
@@ -116,13 +122,17 @@ impl Shared {
     }
 
     /// Answered by [`Wake::Timestamp`] with the next timestamp that PD tells anybody: for those who
-    /// would take one that is a little older. They share one question.
-    pub(crate) fn tso_ask_for_any(&mut self, owner: Owner, tag: Tag) {
-        match self.oracle.wait(owner, tag) {
-            true => self.tso_ask_for_oracle(),
-            // One is in line, perhaps for long, and nobody has cared to look for a leader.
-            false => self.tso_flush(),
+    /// would take one that is a little older. They share one question. True if the answer may be to a
+    /// question that was on its way before this call.
+    pub(crate) fn tso_ask_for_any(&mut self, owner: Owner, tag: Tag) -> bool {
+        let under_way = !self.tso.flights.is_empty();
+        if self.oracle.wait(owner, tag) {
+            self.tso_ask_for_oracle();
+            return under_way;
         }
+        // One is in line, perhaps for long, and nobody has cared to look for a leader.
+        self.tso_flush();
+        true
     }
 
     /// Forgets a waiter.
@@ -142,21 +152,53 @@ impl Shared {
     pub(crate) fn tso_flush(&mut self) {
         while !self.tso.line.is_empty()
             && self.tso.resting.is_none()
-            && self.tso.flights.len() < tokens(self.config.tso_concurrency)
+            && self.tso.flights.len() < company::tokens(&self.config)
         {
             self.pd_refresh_if_old();
-            let Some(route) = self.pd.route() else {
+            let Some(route) = self.tso_route() else {
                 self.tso.parked_since.get_or_insert(self.now);
                 return self.pd_discover();
             };
             self.tso.parked_since = None;
+            if !self.tso.company.may_leave(self.tso.line.len(), company::wait(&self.config)) {
+                return self.tso_gather();
+            }
             self.tso_depart(route);
         }
+    }
+
+    fn tso_route(&mut self) -> Option<Route> {
+        if !self.config.tso_follower_proxy {
+            return self.pd.route();
+        }
+        let (now, draws) = (self.now, &mut self.draws);
+        self.pd.proxy(now, |bound| draws.below(bound))
+    }
+
+    /// Whoever stands in line waits for company.
+    fn tso_gather(&mut self) {
+        if self.tso.company.state == Gathering::Alone {
+            let at = self.now + company::wait(&self.config);
+            let timer = self.set_timer(at, WakeReason::Batch, TimerTarget::TsoCompany);
+            self.tso.company.state = Gathering::Until(timer);
+        }
+    }
+
+    /// Nobody waits for company any longer.
+    pub(crate) fn tso_company_timer(&mut self) {
+        self.tso.company.state =
+            if self.tso.line.is_empty() { Gathering::Alone } else { Gathering::Over };
+        self.tso_flush();
     }
 
     fn tso_depart(&mut self, route: Route) {
         let most = self.config.max_timestamp_batch.max(1);
         let count = u32::try_from(self.tso.line.len()).unwrap_or(u32::MAX).min(most);
+        if let Gathering::Until(timer) = self.tso.company.state {
+            self.timers.cancel(timer);
+        }
+        self.tso.company.state = Gathering::Alone;
+        self.tso.company.left(count as usize, most as usize);
         let mut passengers = std::mem::take(&mut self.tso.spare);
         passengers.extend(self.tso.line.drain(..count as usize));
         let number = self.tso.departures;
@@ -281,11 +323,13 @@ impl Shared {
         if !self.pd_blame(&route, trouble, error.clone()) {
             return self.tso_flush();
         }
-        self.tso.failures += 1;
-        if self.tso.failures == 1 || self.tso.resting.is_some() {
-            return self.tso_flush();
-        }
-        let clamp = (trouble == Trouble::LeaderMoved).then_some(ELECTION);
+        self.tso.failures = self.tso.failures.saturating_add(1);
+        let clamp = match company::again(self.tso.failures, trouble) {
+            _ if self.tso.resting.is_some() => return self.tso_flush(),
+            Again::AtOnce => return self.tso_flush(),
+            Again::Soon => Some(ELECTION),
+            Again::Pause => None,
+        };
         let draws = &mut self.draws;
         match self.tso.backoff.next(BackoffKind::PdRpc, clamp, error, |bound| draws.below(bound)) {
             Ok(wait) => {
@@ -298,6 +342,13 @@ impl Shared {
         }
     }
 
+    /// The way there is found to lead nowhere: who is on it need not wait until it is too late.
+    pub(crate) fn tso_leave_way(&mut self, route: &Route) {
+        if let Some(at) = self.tso.flights.iter().position(|flight| flight.route == *route) {
+            self.tso_failed(at, Trouble::Unreachable, "PD's leader cannot be reached");
+        }
+    }
+
     /// Ends the wait for a leader when it has taken as long as a timestamp may.
     pub(crate) fn tso_end_parked(&mut self) {
         if self.tso.parked_since.is_some_and(|since| self.now.since(since) >= budget::TSO) {
@@ -306,7 +357,7 @@ impl Shared {
         }
     }
 
-    fn tso_give_up(&mut self, error: &Error) {
+    pub(crate) fn tso_give_up(&mut self, error: &Error) {
         self.tso.failures = 0;
         self.tso.backoff = Backoff::new(budget::TSO);
         self.tso.parked_since = None;
@@ -327,19 +378,6 @@ impl Shared {
                 }
                 Passenger::Nobody => {}
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// control-plane.md §14.3.
-    #[test]
-    fn a_concurrency_of_one_is_one_request_and_more_is_twice_as_many() {
-        for (concurrency, expected) in [(0, 1), (1, 1), (2, 4), (5, 10)] {
-            assert_eq!(tokens(concurrency), expected);
         }
     }
 }
