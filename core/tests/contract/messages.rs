@@ -676,11 +676,6 @@ impl World {
                 };
                 Response::PessimisticLock(message.into())
             }
-            Rpc::KvPessimisticRollback => with!(
-                PessimisticRollback,
-                PessimisticRollbackResponse,
-                errors: errors.into_iter().take(chance.below(2) as usize).collect()
-            ),
             Rpc::KvTxnHeartBeat => with!(TxnHeartBeat, TxnHeartBeatResponse, error: boxed),
             Rpc::KvCommit => with!(Commit, CommitResponse, error: boxed, commit_version: version),
             Rpc::KvBatchRollback => with!(BatchRollback, BatchRollbackResponse, error: boxed),
