@@ -88,7 +88,7 @@ impl SimClient {
 
     /// Waits, on this client's clock.
     pub fn sleep(&self, wait: Duration) -> impl Future<Output = ()> + Send + 'static {
-        self.runtime().sleep_until(self.now() + wait)
+        Sleep { at: self.now() + wait, runtime: self.runtime(), timer: None }
     }
 
     /// Runs a task in it. In a client that is down nothing runs: the task is dropped.
@@ -105,9 +105,8 @@ impl SimClient {
         F: Future<Output = ()> + Send + 'static,
     {
         let first = boot(self.clone());
-        let again = move |client| -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            Box::pin(boot(client))
-        };
+        let again =
+            move |client| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(boot(client)) };
         let mut world = self.shared.lock();
         let old = world.clients[self.id as usize].boot.replace(Box::new(again));
         drop(world);
@@ -255,10 +254,11 @@ impl Future for Sleep {
         }
         let mut world = this.runtime.shared.lock();
         let waker = cx.waker().clone();
+        // In a later life of the client nobody of an earlier one is woken.
+        let lives = world.lives(this.runtime.client, this.runtime.life);
         let old = match this.timer.and_then(|timer| world.timers.get_mut(timer)) {
             Some(timer) => Some(std::mem::replace(&mut timer.waker, waker)),
-            // In a later life of the client nobody of an earlier one is woken.
-            None if world.lives(this.runtime.client, this.runtime.life) => {
+            None if lives => {
                 let at = this.at.as_nanos();
                 this.timer = Some(world.add_timer(this.runtime.client, at, waker));
                 None

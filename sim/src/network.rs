@@ -21,7 +21,9 @@ use std::sync::Arc;
 use anatase_client::Inbox;
 use anatase_cluster::{Failure as Broken, Loss};
 use anatase_core::wire::{Request, Response};
-use anatase_core::{AskTimestamps, Command, CommandId, Failure, GrpcStatus, Input, Notice, StoreId};
+use anatase_core::{
+    AskTimestamps, Command, CommandId, Failure, GrpcStatus, Input, Notice, StoreId,
+};
 
 use crate::agenda::{Happening, Key};
 use crate::entropy::{MILLION, Purpose, Stream};
@@ -65,7 +67,11 @@ pub(crate) struct Flight {
 
 enum Stage {
     /// Not executed yet.
-    There { what: What, arrives: u64, held: bool },
+    There {
+        what: What,
+        arrives: u64,
+        held: bool,
+    },
     Back(Result<Response, Failure>),
     /// No answer will come.
     Silent,
@@ -131,7 +137,14 @@ impl World {
         at.map(Side::Pd)
     }
 
-    fn send(&mut self, link: Key, id: CommandId, address: Arc<str>, server: Option<Side>, what: What) {
+    fn send(
+        &mut self,
+        link: Key,
+        id: CommandId,
+        address: Arc<str>,
+        server: Option<Side>,
+        what: What,
+    ) {
         let Some(client) = self.links.get(link).map(|link| link.client) else { return };
         self.stats.requests += 1;
         let fate = self.draw_fate(client);
@@ -152,7 +165,8 @@ impl World {
             at_link.connections.push(server);
         }
         let stage = Stage::There { what, arrives, held: false };
-        let flight = Flight { client, link, id, address, server, fate, stage, streamed, waits: true };
+        let flight =
+            Flight { client, link, id, address, server, fate, stage, streamed, waits: true };
         let key = self.flights.insert(flight);
         at_link.calls.insert(id, key);
         self.plan(arrives, client.into(), Happening::Arrives(key));

@@ -13,16 +13,32 @@ use crate::world::{Action, NOBODY, World};
 /// A fault that lasts, while it does.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    Partition { from: Side, to: Side, both_ways: bool },
-    Slow { server: Side, by: u64 },
+    Partition {
+        from: Side,
+        to: Side,
+        both_ways: bool,
+    },
+    Slow {
+        server: Side,
+        by: u64,
+    },
     /// What has reached it meanwhile.
-    Paused { server: Side, held: Vec<Key> },
-    StoreDown { store: u64 },
+    Paused {
+        server: Side,
+        held: Vec<Key>,
+    },
+    StoreDown {
+        store: u64,
+    },
     Election,
-    DiskFull { store: u64 },
+    DiskFull {
+        store: u64,
+    },
     StaleRoutes,
     PdElection,
-    PdDown { member: usize },
+    PdDown {
+        member: usize,
+    },
 }
 
 impl Trouble {
@@ -74,8 +90,7 @@ impl World {
 
     /// Whether the server stands still; then the request waits there.
     pub(crate) fn hold_back(&mut self, key: Key, at: Side) -> bool {
-        let mut troubles = self.troubles.iter();
-        let found = troubles.find_map(|(trouble, what)| match what {
+        let found = self.troubles.iter().find_map(|(trouble, what)| match what {
             Trouble::Paused { server, .. } if server.covers(at) => Some(trouble),
             _ => None,
         });
@@ -221,9 +236,12 @@ impl World {
         at % self.cluster.pd_members().len().max(1)
     }
 
+    fn lasts(&self, which: impl Fn(&Trouble) -> bool) -> bool {
+        self.troubles.iter().any(|(_, trouble)| which(trouble))
+    }
+
     fn is_down(&self, store: u64) -> bool {
-        let mut troubles = self.troubles.iter();
-        troubles.any(|(_, t)| matches!(t, Trouble::StoreDown { store: down } if *down == store))
+        self.lasts(|trouble| matches!(trouble, Trouble::StoreDown { store: s } if *s == store))
     }
 
     fn split_at_key(&mut self, at: u32) {
@@ -311,14 +329,13 @@ impl World {
             }
             Trouble::Election => self.cluster.elect_leaders(),
             Trouble::DiskFull { store } => {
-                let mut troubles = self.troubles.iter();
                 let same = |t: &Trouble| matches!(t, Trouble::DiskFull { store: s } if *s == store);
-                if !troubles.any(|(_, trouble)| same(trouble)) {
+                if !self.lasts(same) {
                     self.cluster.set_disk(store, Disk::Normal);
                 }
             }
             Trouble::StaleRoutes => {
-                if !self.troubles.iter().any(|(_, t)| matches!(t, Trouble::StaleRoutes)) {
+                if !self.lasts(|trouble| matches!(trouble, Trouble::StaleRoutes)) {
                     self.cluster.thaw_routes();
                 }
             }
@@ -328,9 +345,8 @@ impl World {
                 }
             }
             Trouble::PdDown { member } => {
-                let mut troubles = self.troubles.iter();
                 let same = |t: &Trouble| matches!(t, Trouble::PdDown { member: m } if *m == member);
-                if !troubles.any(|(_, trouble)| same(trouble)) {
+                if !self.lasts(same) {
                     self.cluster.start_pd_member(member);
                     if self.cluster.pd_leader().is_none() {
                         self.lead_pd(member);
@@ -398,15 +414,15 @@ impl World {
         let index = below(1 << 16);
         Some(match kind {
             FaultKind::Partition => {
-                let client = if below(3) == 2 { Side::Clients } else { Side::Client(some_client()?) };
+                let client =
+                    if below(3) == 2 { Side::Clients } else { Side::Client(some_client()?) };
                 let server = match below(5) {
                     0 | 1 => Side::Store(store),
                     2 => Side::Stores,
                     3 => Side::Pd(member),
                     _ => Side::AllPd,
                 };
-                let (from, to) =
-                    if below(2) == 0 { (client, server) } else { (server, client) };
+                let (from, to) = if below(2) == 0 { (client, server) } else { (server, client) };
                 NetFault::Partition { from, to, both_ways: below(2) == 1, lasts }
             }
             FaultKind::Reset => {
@@ -486,4 +502,3 @@ fn nth<T>(of: &[T], n: u32) -> Option<&T> {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
-

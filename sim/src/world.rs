@@ -63,6 +63,7 @@ pub(crate) enum Action {
 
 /// What a client was made of. Dropping it runs destructors.
 #[derive(Default)]
+#[expect(dead_code, reason = "it is kept to be dropped when the world is unlocked")]
 pub(crate) struct Debris {
     pub(crate) tasks: Vec<Task>,
     pub(crate) timers: Vec<Timer>,
@@ -387,7 +388,8 @@ impl World {
         client.life += 1;
         client.paused_until = None;
         client.backlog.clear();
-        let links: Vec<Key> = self.links.iter().filter(|(_, l)| l.client == id).map(|l| l.0).collect();
+        let links: Vec<Key> =
+            self.links.iter().filter(|(_, l)| l.client == id).map(|l| l.0).collect();
         links.into_iter().for_each(|link| self.close_link(link));
         Debris {
             tasks: self.tasks.extract(|task| task.client == id),
