@@ -137,16 +137,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("Two accounts in two regions, written in one transaction:");
     let start_ts = driver.timestamp()?;
-    let put = |key: &'static str, value: &'static str| Mutation {
-        key: key.into(),
-        op: MutationOp::Put(value.into()),
-    };
+    let put =
+        |key: &'static str, value: &'static str| Mutation::new(key, MutationOp::Put(value.into()));
     let mutations = vec![put("alice", "70"), put("zoe", "130")];
-    let plan = CommitPlan { start_ts, mutations, open_for: Duration::ZERO };
+    let plan = CommitPlan::new(start_ts, mutations);
     // The store that commits the first account does so, and then nobody hears of it.
     driver.cluster.faults().next(On::rpc(Rpc::KvCommit), Fault::DropResponse(Loss::Silent));
     match driver.run(Operation::Commit(Box::new(plan)))? {
-        Reply::Commit(CommitOutcome::Committed { at }) => driver.say(format!("committed at {at}")),
+        Reply::Commit(CommitOutcome::Committed { at, .. }) => {
+            driver.say(format!("committed at {at}"))
+        }
         other => return Err(format!("not committed: {other:?}").into()),
     }
     // The outcome is known as soon as the first account is committed; the other region is settled
@@ -159,7 +159,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     driver.cluster.split("b");
     let at = driver.timestamp()?;
     let keys = vec!["zoe".into(), "bob".into(), "alice".into()];
-    let read = driver.run(Operation::Read { op: ReadOperation::BatchGet { keys }, at })?;
+    let read = driver.run(Operation::read(ReadOperation::BatchGet { keys }, at))?;
     driver.say(format!("zoe, bob, alice: {read:?}"));
     let stats = driver.core.stats();
     println!(

@@ -89,11 +89,14 @@
 #![forbid(unsafe_code)]
 
 pub use anatase_client::{
-    ApiVersion, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit, CommitFuture,
-    CommitOutcome, Config, ConflictReason, Coprocessor, CoprocessorFuture, Error, ErrorKind,
-    IntoValue, Key, KeyspaceProblem, KvPair, MAX_RAW_SCAN_LIMIT, Next, OperationFuture,
-    RawChecksum, RawRequest, Region, RegionVersion, Request, Result, ScanStream, Snapshot, StoreId,
-    Timestamp, Transaction, TransactionRead, TransactionReadFuture, TryNext, Value, WriteConflict,
+    ApiVersion, AssertionLevel, Begin, BeginFuture, BoundRange, Bytes, ColumnFamily, Commit,
+    CommitFuture, CommitOutcome, CommittedBy, Config, ConflictReason, Coprocessor,
+    CoprocessorFuture, DiskFullOpt, Error, ErrorKind, FoundLock, IntoValue, IsolationLevel, Key,
+    KeyspaceProblem, KvPair, LockKind, LockRequest, LockedKey, LocksResolved, MAX_RAW_SCAN_LIMIT,
+    Next, OperationFuture, Priority, RawChecksum, RawRequest, Region, RegionVersion, Regions,
+    Request, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Result, Savepoint, ScanStream,
+    Snapshot, StoreId, Timestamp, Transaction, TransactionOptions, TransactionRead,
+    TransactionReadFuture, TryNext, TxnState, Value, WriteConflict,
 };
 
 /// A client of TiKV's raw API, on tokio.

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anatase_core::txn::BufferLimits;
 use anatase_core::{Api, KeyMode};
 
 use crate::http2::Http2Config;
@@ -49,8 +50,12 @@ pub struct Config {
     pub(crate) low_resolution_interval: Duration,
     pub(crate) validate_read_timestamp: bool,
     pub(crate) pd_breaker_percent: u32,
+    pub(crate) regions_refresh_interval: Option<Duration>,
     pub(crate) max_operations: usize,
     pub(crate) scan_page_size: u32,
+    pub(crate) buffer_limits: BufferLimits,
+    pub(crate) snapshot_cache_size: usize,
+    pub(crate) check_visibility: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
@@ -73,8 +78,12 @@ impl Default for Config {
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
             pd_breaker_percent: 0,
+            regions_refresh_interval: None,
             max_operations: 1 << 20,
             scan_page_size: 256,
+            buffer_limits: BufferLimits::default(),
+            snapshot_cache_size: 16 << 20,
+            check_visibility: true,
             seed: None,
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
@@ -196,6 +205,18 @@ impl Config {
         self
     }
 
+    /// All regions are asked of PD anew every `interval`, in the background and ten thousand at a time, so
+    /// that fewer requests go astray in a cluster that changes much; a client that is not used asks
+    /// nothing. Off by default, as in client-go (RegionsRefreshInterval): each region is asked for when it
+    /// is wanted, and corrected when a store says so. Shorter than a second is a second.
+    ///
+    /// Each page of it keeps a client busy for some ten milliseconds.
+    #[must_use]
+    pub fn with_regions_refresh_interval(mut self, interval: Duration) -> Self {
+        self.regions_refresh_interval = Some(interval);
+        self
+    }
+
     /// How many operations may be under way at once; what comes on top fails at once with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). 2²⁰ by default.
     #[must_use]
@@ -210,6 +231,43 @@ impl Config {
     #[must_use]
     pub fn with_scan_page_size(mut self, pairs: u32) -> Self {
         self.scan_page_size = pairs;
+        self
+    }
+
+    /// How many bytes a key and its value may have together in a transaction. A larger one is refused
+    /// when it is written, with [`ErrorKind::EntryTooLarge`](crate::ErrorKind::EntryTooLarge).
+    /// Unlimited by default, as in client-go: what a store does not take is refused at commit.
+    #[must_use]
+    pub fn with_max_entry_size(mut self, bytes: usize) -> Self {
+        self.buffer_limits.entry = bytes;
+        self
+    }
+
+    /// How many bytes all keys and values of a transaction may have together. A write that goes beyond
+    /// is refused, with [`ErrorKind::TxnTooLarge`](crate::ErrorKind::TxnTooLarge), and the transaction
+    /// can be committed without it. Unlimited by default, as in client-go.
+    #[must_use]
+    pub fn with_max_transaction_size(mut self, bytes: usize) -> Self {
+        self.buffer_limits.total = bytes;
+        self
+    }
+
+    /// How many bytes of keys and values a snapshot, or a transaction, keeps of what it has read by
+    /// key, so that it need not be asked for again. What was read first is forgotten first. 16 MiB by
+    /// default; 0 keeps nothing. (In client-go it is 10 GiB, and not to be set.)
+    #[must_use]
+    pub fn with_snapshot_cache_size(mut self, bytes: usize) -> Self {
+        self.snapshot_cache_size = bytes;
+        self
+    }
+
+    /// Whether a read fails with [`ErrorKind::TxnAbortedByGc`](crate::ErrorKind::TxnAbortedByGc) if
+    /// the cluster's garbage collection may have removed what it should have seen. On by default, as in
+    /// client-go: PD is asked for the safe point every 10 s while snapshots are read, and where it
+    /// cannot be asked for 90 s reads wait for it. Without the check such a read gives wrong results.
+    #[must_use]
+    pub fn with_visibility_check(mut self, enable: bool) -> Self {
+        self.check_visibility = enable;
         self
     }
 
@@ -311,7 +369,9 @@ impl Config {
         config.pd_init_interval = self.startup_interval;
         config.low_resolution_interval = self.low_resolution_interval;
         config.validate_read_timestamp = self.validate_read_timestamp;
+        config.check_visibility = self.check_visibility;
         config.pd_breaker.error_percent = self.pd_breaker_percent;
+        config.regions_refresh_interval = self.regions_refresh_interval;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
         config
     }

@@ -33,6 +33,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(30);
 /// A core, its transport and its waiters. Not generic, so that neither are the types that users see.
 pub(crate) struct Driver {
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    sleep: Sleep,
     transport: Box<dyn Transport>,
     inbox: Inbox,
     state: Mutex<State>,
@@ -40,7 +41,11 @@ pub(crate) struct Driver {
     /// Lists to drain into, kept for their memory.
     scratch: Mutex<Vec<Scratch>>,
     streams: AtomicU64,
+    /// The core's.
+    seed: u64,
 }
+
+type Sleep = Box<dyn Fn(Instant) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// What the lock protects.
 struct State {
@@ -92,9 +97,11 @@ impl Driver {
         transport: impl Transport,
         core: impl FnOnce(Instant) -> Core,
     ) -> Arc<Self> {
-        let clock = runtime.clone();
+        let (clock, sleep) = (runtime.clone(), runtime.clone());
+        let core = core(runtime.now());
+        let seed = core.seed();
         let state = State {
-            core: core(runtime.now()),
+            core,
             tickets: Vec::new(),
             armed: Instant::NEVER,
             alarm: None,
@@ -103,12 +110,14 @@ impl Driver {
         };
         let driver = Arc::new_cyclic(|weak: &std::sync::Weak<Self>| Self {
             clock: Box::new(move || clock.now()),
+            sleep: Box::new(move |at| Box::pin(sleep.sleep_until(at))),
             transport: Box::new(transport),
             inbox: Inbox::new(weak.clone()),
             state: Mutex::new(state),
             waiters: Waiters::new(),
             scratch: Mutex::new(Vec::new()),
             streams: AtomicU64::new(0),
+            seed,
         });
         runtime.clone().spawn(Alarm(driver.clone()).run(runtime));
         driver
@@ -209,6 +218,37 @@ impl Driver {
         }
     }
 
+    /// Begins an operation whose outcome nobody waits for. Where it cannot begin, it is forgotten.
+    pub(crate) fn spawn(&self, operation: Operation, deadline: Instant) {
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        self.with(|state, now| {
+            // Full: what is left behind is found by whoever meets it.
+            let _ = state.core.submit(now, operation, OpOptions { deadline, stream });
+        });
+    }
+
+    /// Leaves an operation to itself.
+    pub(crate) fn leave(&self, op: OpId, ticket: Ticket) {
+        self.with(|state, _| {
+            if let Some(slot) = state.tickets.get_mut(op.index()) {
+                slot.take_if(|waiting| *waiting == (op, ticket));
+            }
+        });
+        self.waiters.leave(ticket);
+    }
+
+    /// A number that is hardly ever the same, to keep callers apart who do the same at the same time.
+    pub(crate) fn draw(&self) -> u64 {
+        let n = self.streams.fetch_add(1, Ordering::Relaxed);
+        // The multiplier of a linear congruential generator (Knuth's MMIX) spreads neighbours.
+        n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(self.seed) >> 33
+    }
+
+    /// Completes at `at`.
+    pub(crate) fn sleep_until(&self, at: Instant) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        (self.sleep)(at)
+    }
+
     /// The outcome of an operation, once.
     pub(crate) fn poll(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.waiters.poll(ticket, cx)
@@ -230,6 +270,11 @@ impl Driver {
     /// The id of the cluster; 0 before PD has told it.
     pub(crate) fn cluster_id(&self) -> u64 {
         self.lock().core.cluster_id()
+    }
+
+    /// Whose locks are in somebody's way.
+    pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
+        self.lock().core.resolutions()
     }
 
     // ---- the end -------------------------------------------------------------------------------

@@ -254,9 +254,9 @@ fn the_last_handle_ends_it_at_once_if_nothing_is_to_be_settled() {
 fn what_does_not_settle_is_given_up_after_the_grace_period() {
     use anatase_core::{CommitPlan, Mutation, MutationOp, Timestamp};
     let (world, silent, handle) = start();
-    let mutations = vec![Mutation { key: "k".into(), op: MutationOp::Put("v".into()) }];
+    let mutations = vec![Mutation::new("k", MutationOp::Put("v".into()))];
     let start_ts = Timestamp::from_version(1).unwrap();
-    let plan = CommitPlan { start_ts, mutations, open_for: Duration::ZERO };
+    let plan = CommitPlan::new(start_ts, mutations);
     let commit = Operation::Commit(Box::new(plan));
     let mut commit = OperationFuture::new(handle.clone(), commit, 3600 * SECOND, kinds::COMMIT);
     let mut cx = Context::from_waker(Waker::noop());

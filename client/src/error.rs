@@ -1,6 +1,7 @@
 //! What a caller learns when something fails.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use anatase_core::{
@@ -21,6 +22,8 @@ pub struct Error(Box<Inner>);
 struct Inner {
     error: anatase_core::Error,
     elapsed: Duration,
+    /// The application's own error.
+    application: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -43,6 +46,30 @@ impl Error {
     pub(crate) fn after(mut self, elapsed: Duration) -> Self {
         self.0.elapsed = elapsed;
         self
+    }
+
+    /// An error of the application's own, with which the work of
+    /// [`TransactionClient::run`](crate::TransactionClient::run) can end: its transaction is rolled back,
+    /// and not run again. It is the [source](std::error::Error::source) of the error.
+    pub fn application(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source = error.into();
+        let mut error = Self::new(ErrorKind::Application, source.to_string());
+        error.0.application = Some(source.into());
+        error
+    }
+
+    /// Whether another transaction was in the way, so that running this one again, from its start, may
+    /// succeed at once. False for everything that takes time to pass, and for an
+    /// [undetermined](Error::is_undetermined) outcome.
+    pub fn is_conflict(&self) -> bool {
+        !self.is_undetermined()
+            && matches!(
+                self.kind(),
+                ErrorKind::WriteConflict(_)
+                    | ErrorKind::Deadlock(_)
+                    | ErrorKind::TxnRolledBack
+                    | ErrorKind::TxnRetryable
+            )
     }
 
     /// What kind of failure it was.
@@ -77,7 +104,11 @@ impl Error {
             | ErrorKind::Overloaded
             | ErrorKind::WriteConflict(_)
             | ErrorKind::LockWaitTimeout { .. }
+            | ErrorKind::LockNotAvailable { .. }
+            | ErrorKind::Deadlock(_)
+            | ErrorKind::LocksExpired
             | ErrorKind::TxnRolledBack
+            | ErrorKind::CommitTsLag
             | ErrorKind::TxnRetryable => true,
             // Kinds that this version does not know are not promised to be safe.
             _ => false,
@@ -107,7 +138,7 @@ impl Error {
 
 impl From<anatase_core::Error> for Error {
     fn from(error: anatase_core::Error) -> Self {
-        Self(Box::new(Inner { error, elapsed: Duration::ZERO }))
+        Self(Box::new(Inner { error, elapsed: Duration::ZERO, application: None }))
     }
 }
 
@@ -126,7 +157,10 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.0.error)
+        match &self.0.application {
+            Some(error) => Some(&**error),
+            None => std::error::Error::source(&self.0.error),
+        }
     }
 }
 

@@ -47,6 +47,7 @@ mod key;
 mod operation;
 mod range;
 mod raw;
+mod regions;
 mod request;
 mod runtime;
 mod signal;
@@ -55,7 +56,8 @@ mod transport;
 mod txn;
 mod waiters;
 
-pub use anatase_core::{ColumnFamily, Timestamp};
+pub use anatase_core::txn::{AssertionLevel, DiskFullOpt, IsolationLevel, Priority};
+pub use anatase_core::{ColumnFamily, CommittedBy, Timestamp};
 pub use bytes::Bytes;
 
 pub use config::{ApiVersion, Config};
@@ -67,13 +69,16 @@ pub use key::{IntoValue, Key, KvPair, Value};
 pub use operation::OperationFuture;
 pub use range::BoundRange;
 pub use raw::{
-    Coprocessor, CoprocessorFuture, MAX_RAW_SCAN_LIMIT, RawChecksum, RawClient, RawRequest, Region,
+    Coprocessor, CoprocessorFuture, MAX_RAW_SCAN_LIMIT, RawChecksum, RawClient, RawRequest,
 };
+pub use regions::{Region, Regions};
 pub use request::Request;
 pub use runtime::{DefaultRuntime, Instant, NoRuntime, Runtime};
 pub use stream::{Next, ScanStream, TryNext};
 pub use transport::{Inbox, Transport};
 pub use txn::{
-    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, Snapshot, Transaction,
-    TransactionClient, TransactionRead, TransactionReadFuture,
+    Begin, BeginFuture, Commit, CommitFuture, CommitOutcome, FoundLock, LockKind, LockRequest,
+    LockedKey, LocksResolved, ResolutionStage, ResolveLocksOptions, ResolvingLocks, Savepoint,
+    Snapshot, Transaction, TransactionClient, TransactionOptions, TransactionRead,
+    TransactionReadFuture, TxnState,
 };

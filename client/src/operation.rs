@@ -12,6 +12,7 @@ use anatase_core::{OpId, Operation, Reply};
 use crate::driver::{Handle, Rejected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Instant;
+use crate::txn::cache::{Cache, Fill, Lookup};
 use crate::waiters::{Outcome, Ticket};
 
 /// An operation under way. Nothing is sent before it is first polled.
@@ -26,6 +27,10 @@ pub struct OperationFuture<T> {
     state: State<T>,
     begun: Instant,
     kind: Kind<T>,
+    /// Of a read through a cache: where the answer goes.
+    fill: Option<Box<Fill>>,
+    /// It goes on without whoever waits for it.
+    detached: bool,
 }
 
 /// What is known about an operation beforehand.
@@ -47,6 +52,8 @@ impl<T> Copy for Kind<T> {}
 enum State<T> {
     /// Decided without asking anybody.
     Settled(Result<T>),
+    /// Read before.
+    Known(Reply),
     Waiting {
         op: OpId,
         ticket: Ticket,
@@ -69,11 +76,18 @@ impl<T> OperationFuture<T> {
         kind: Kind<T>,
     ) -> Self {
         let state = State::New { operation, timeout };
-        Self { handle, state, begun: Instant::ORIGIN, kind }
+        Self { handle, state, begun: Instant::ORIGIN, kind, fill: None, detached: false }
     }
 
     pub(crate) fn settled(handle: Arc<Handle>, result: Result<T>, kind: Kind<T>) -> Self {
-        Self { handle, state: State::Settled(result), begun: Instant::ORIGIN, kind }
+        Self {
+            handle,
+            state: State::Settled(result),
+            begun: Instant::ORIGIN,
+            kind,
+            fill: None,
+            detached: false,
+        }
     }
 
     /// How long it has been under way.
@@ -81,9 +95,41 @@ impl<T> OperationFuture<T> {
         self.handle.driver.now().since(self.begun)
     }
 
-    fn finish(&self, outcome: Outcome) -> Result<T> {
+    /// The same, to its end also if the future is dropped once it has begun.
+    pub(crate) fn in_background(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    /// The same read, through a cache.
+    pub(crate) fn through(
+        cache: &Cache,
+        handle: Arc<Handle>,
+        operation: Operation,
+        timeout: Duration,
+        kind: Kind<T>,
+    ) -> Self {
+        match cache.look_up(operation) {
+            Ok(Lookup::Known(reply)) => {
+                let state = State::Known(reply);
+                Self { handle, state, begun: Instant::ORIGIN, kind, fill: None, detached: false }
+            }
+            Ok(Lookup::Ask(operation, fill)) => {
+                let mut read = Self::new(handle, operation, timeout, kind);
+                read.fill = Some(Box::new(fill));
+                read
+            }
+            Err(operation) => Self::new(handle, operation, timeout, kind),
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Result<T> {
+        let fill = self.fill.take();
         let error = match outcome {
-            Outcome::Done(Ok(reply)) => match (self.kind.take)(reply) {
+            Outcome::Done(Ok(reply)) => match (self.kind.take)(match fill {
+                Some(fill) => fill.complete(reply),
+                None => reply,
+            }) {
                 Some(value) => return Ok(value),
                 None => anatase_core::Error::new(
                     ErrorKind::Protocol,
@@ -110,6 +156,7 @@ impl<T> Future for OperationFuture<T> {
         let driver = &this.handle.driver;
         let (op, ticket) = match std::mem::replace(&mut this.state, State::Taken) {
             State::Settled(result) => return Poll::Ready(result),
+            State::Known(reply) => return Poll::Ready(this.finish(Outcome::Done(Ok(reply)))),
             State::Waiting { op, ticket } => (op, ticket),
             State::New { operation, timeout } => {
                 this.begun = driver.now();
@@ -140,7 +187,10 @@ impl<T> Future for OperationFuture<T> {
 impl<T> Drop for OperationFuture<T> {
     fn drop(&mut self) {
         if let State::Waiting { op, ticket } = self.state {
-            self.handle.driver.cancel(op, ticket);
+            match self.detached {
+                true => self.handle.driver.leave(op, ticket),
+                false => self.handle.driver.cancel(op, ticket),
+            }
         }
     }
 }
@@ -155,7 +205,10 @@ impl<T> fmt::Debug for OperationFuture<T> {
 pub(crate) mod kinds {
     use super::{Kind, Reply};
     use crate::key::{Key, KvPair, Value};
-    use anatase_core::{CommitOutcome, RawChecksum, RegionRanges, Timestamp};
+    use crate::txn::FoundLock;
+    use anatase_core::{
+        CommitOutcome, LocksResolved, RawChecksum, RegionRanges, Timestamp, TxnState,
+    };
 
     pub(crate) const READY: Kind<()> = Kind { take: done, writes: false };
     pub(crate) const WRITE: Kind<()> = Kind { take: done, writes: true };
@@ -222,6 +275,13 @@ pub(crate) mod kinds {
         },
         writes: false,
     };
+    pub(crate) const LOCKED: Kind<anatase_core::LockReply> = Kind {
+        take: |reply| match reply {
+            Reply::Locked(locked) => Some(locked),
+            _ => None,
+        },
+        writes: false,
+    };
     /// Of a plug-in, which may write for all that is known here.
     pub(crate) const BYTES: Kind<Value> = Kind {
         take: |reply| match reply {
@@ -248,6 +308,28 @@ pub(crate) mod kinds {
     pub(crate) const EXTERNAL_TIMESTAMP: Kind<Option<Timestamp>> = Kind {
         take: |reply| match reply {
             Reply::ExternalTimestamp(timestamp) => Some(timestamp),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const LOCKS: Kind<Vec<FoundLock>> = Kind {
+        take: |reply| match reply {
+            Reply::Locks(locks) => Some(locks.into_iter().map(FoundLock::from).collect()),
+            _ => None,
+        },
+        writes: false,
+    };
+    /// Changes nothing that an application has written.
+    pub(crate) const LOCKS_RESOLVED: Kind<LocksResolved> = Kind {
+        take: |reply| match reply {
+            Reply::LocksResolved(done) => Some(done),
+            _ => None,
+        },
+        writes: false,
+    };
+    pub(crate) const TXN_STATE: Kind<TxnState> = Kind {
+        take: |reply| match reply {
+            Reply::TxnState(state) => Some(state),
             _ => None,
         },
         writes: false,

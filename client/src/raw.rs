@@ -11,7 +11,7 @@ use std::time::Duration;
 use anatase_core::{KeyMode, KeyRange, RawCompareAndSwap, RawOperation, RawSwap, ScanSpec};
 use bytes::Bytes;
 
-pub use self::coprocessor::{Coprocessor, CoprocessorFuture, Region};
+pub use self::coprocessor::{Coprocessor, CoprocessorFuture};
 pub use self::request::RawRequest;
 pub use anatase_core::RawChecksum;
 
@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{IntoValue, Key, KvPair, Value};
 use crate::operation::{Kind, kinds};
 use crate::range::BoundRange;
+use crate::regions::{Region, Regions};
 use crate::runtime::{DefaultRuntime, Runtime};
 use crate::stream::{ScanStream, Source};
 use crate::transport::Transport;
@@ -150,6 +151,11 @@ impl<R> RawClient<R> {
     /// The id of the cluster, as PD names it.
     pub fn cluster_id(&self) -> u64 {
         self.handle.driver.cluster_id()
+    }
+
+    /// The regions of the cluster, as this client knows them.
+    pub fn regions(&self) -> Regions {
+        Regions::new(self.handle.clone(), self.timeout)
     }
 
     fn request<T>(&self, op: RawOperation, kind: Kind<T>) -> RawRequest<T> {

@@ -10,6 +10,7 @@ use anatase_core::Operation;
 use crate::driver::Handle;
 use crate::error::Result;
 use crate::operation::{Kind, OperationFuture};
+use crate::txn::cache::Cache;
 
 /// An operation about to be awaited.
 #[must_use = "a request does nothing unless awaited"]
@@ -18,6 +19,7 @@ pub struct Request<T> {
     operation: Operation,
     timeout: Duration,
     kind: Kind<T>,
+    cache: Option<Cache>,
 }
 
 impl<T> Request<T> {
@@ -27,7 +29,12 @@ impl<T> Request<T> {
         timeout: Duration,
         kind: Kind<T>,
     ) -> Self {
-        Self { handle, operation, timeout, kind }
+        Self { handle, operation, timeout, kind, cache: None }
+    }
+
+    /// The same, through a cache if there is one.
+    pub(crate) fn through(self, cache: Option<Cache>) -> Self {
+        Self { cache, ..self }
     }
 
     /// How long it may take in all, instead of [`Config::with_timeout`](crate::Config::with_timeout).
@@ -44,7 +51,11 @@ impl<T> IntoFuture for Request<T> {
     type IntoFuture = OperationFuture<T>;
 
     fn into_future(self) -> OperationFuture<T> {
-        OperationFuture::new(self.handle, self.operation, self.timeout, self.kind)
+        let Self { handle, operation, timeout, kind, cache } = self;
+        match cache {
+            Some(cache) => OperationFuture::through(&cache, handle, operation, timeout, kind),
+            None => OperationFuture::new(handle, operation, timeout, kind),
+        }
     }
 }
 

@@ -4,18 +4,19 @@
 //! a page is consumed the next is on its way; the one after that is not asked for before the
 //! consumer has come to the next. So at most two pages are held, however slow the consumer is, and a
 //! consumer that keeps up waits for no round trip.
+//!
+//! All of them go through the core's [`Union`], which knows the order of pages and lays what a
+//! transaction has written over them; over the others it lays nothing.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anatase_core::{
-    KeyRange, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp, next_key,
-};
+use anatase_core::txn::{Buffer, ReadOptions, Union, UnionStep};
+use anatase_core::{KeyRange, Operation, RawOperation, ReadOperation, ScanSpec, Timestamp};
 use futures_core::Stream;
 
 use crate::ColumnFamily;
@@ -25,20 +26,60 @@ use crate::key::{Key, KvPair};
 use crate::operation::{OperationFuture, kinds};
 use crate::range::BoundRange;
 use crate::raw::MAX_RAW_SCAN_LIMIT;
+use crate::txn::State;
 
 /// What is scanned.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    Raw { cf: ColumnFamily },
-    Snapshot { at: Timestamp },
+    Raw {
+        cf: ColumnFamily,
+    },
+    Snapshot {
+        at: Timestamp,
+        options: Option<Arc<ReadOptions>>,
+        /// What a transaction has written, laid over it.
+        over: Option<Arc<Mutex<State>>>,
+    },
 }
 
 impl Source {
     fn page(&self, spec: ScanSpec) -> Operation {
         match self {
             Self::Raw { cf } => Operation::Raw { op: RawOperation::Scan(spec), cf: cf.clone() },
-            Self::Snapshot { at } => Operation::Read { op: ReadOperation::Scan(spec), at: *at },
+            Self::Snapshot { at, options, .. } => {
+                let op = ReadOperation::Scan(spec);
+                Operation::Read { op, at: *at, options: options.clone() }
+            }
         }
+    }
+
+    /// The same with what a transaction has written laid over it, if it is a snapshot.
+    pub(crate) fn over(mut self, buffer: Arc<Mutex<State>>) -> Self {
+        if let Self::Snapshot { over, .. } = &mut self {
+            *over = Some(buffer);
+        }
+        self
+    }
+
+    fn buffer(&self) -> Option<&Mutex<State>> {
+        match self {
+            Self::Raw { .. } => None,
+            Self::Snapshot { over, .. } => over.as_deref(),
+        }
+    }
+
+    fn step(&self, union: &mut Union) -> UnionStep {
+        match self.buffer() {
+            None => union.next(&Buffer::default()),
+            Some(state) => {
+                union.next(state.lock().unwrap_or_else(PoisonError::into_inner).buffer())
+            }
+        }
+    }
+
+    /// Whether there may be more or fewer pairs than in the pages.
+    fn is_laid_over(&self) -> bool {
+        self.buffer().is_some()
     }
 }
 
@@ -51,8 +92,10 @@ type Page = Vec<anatase_core::KvPair>;
 /// It can be polled as a [`Stream`], or with [`ScanStream::next`] and [`ScanStream::try_next`],
 /// which need no trait.
 ///
-/// A snapshot's stream sees the snapshot's moment throughout. A raw stream sees each page as it is
-/// when the page is read: what is written meanwhile behind the cursor is not seen, before it may be.
+/// A snapshot's stream sees the snapshot's moment throughout. A transaction's stream sees it too, with
+/// the transaction's own writes as they are when it comes to them: what is written meanwhile behind
+/// the cursor is not seen, before it is. A raw stream sees each page as it is when the page is read:
+/// what is written meanwhile behind the cursor is not seen, before it may be.
 ///
 /// # Cancel safety
 /// Dropping it withdraws the page that is under way. Dropping a [`ScanStream::next`] loses nothing.
@@ -60,15 +103,15 @@ type Page = Vec<anatase_core::KvPair>;
 pub struct ScanStream<T> {
     handle: Arc<Handle>,
     source: Source,
-    /// What has not been asked for. `None` if nothing is left.
-    rest: Option<KeyRange>,
-    /// How many of `rest` are wanted yet.
+    range: KeyRange,
+    union: Union,
+    /// How many are wanted yet; 0 also after an error.
     left: Option<u64>,
-    reverse: bool,
     key_only: bool,
     page: u32,
     timeout: Duration,
-    ready: VecDeque<anatase_core::KvPair>,
+    /// Whether a page was asked for.
+    begun: bool,
     next: Option<Asked>,
     make: fn(anatase_core::KvPair) -> T,
 }
@@ -113,17 +156,17 @@ impl<T> ScanStream<T> {
         key_only: bool,
         make: fn(anatase_core::KvPair) -> T,
     ) -> Self {
-        let rest = Some(KeyRange::from(range)).filter(|range| !range.is_empty());
+        let range = KeyRange::from(range);
         Self {
             handle,
             source,
-            rest,
+            union: Union::new(range.clone(), false, key_only),
+            range,
             left: None,
-            reverse: false,
             key_only,
             page: page.clamp(1, MAX_RAW_SCAN_LIMIT),
             timeout,
-            ready: VecDeque::new(),
+            begun: false,
             next: None,
             make,
         }
@@ -137,7 +180,7 @@ impl<T> ScanStream<T> {
 
     /// From the end of the range down to its start. Before the first poll.
     pub fn reverse(mut self) -> Self {
-        self.reverse = true;
+        self.union = Union::new(self.range.clone(), true, self.key_only);
         self
     }
 
@@ -181,56 +224,44 @@ impl<T> ScanStream<T> {
 
     /// Makes the next page, if one is wanted.
     fn ask(&mut self) {
-        let Some(range) = &self.rest else {
-            return;
-        };
         let limit = match self.left {
-            Some(left) => u64::from(self.page).min(left) as u32,
+            Some(left) => {
+                let missing = left.saturating_sub(self.union.fed() as u64);
+                u64::from(self.page).min(missing) as u32
+            }
             None => self.page,
         };
         if limit == 0 {
             return;
         }
-        let spec = ScanSpec {
-            range: range.clone(),
-            limit,
-            reverse: self.reverse,
-            key_only: self.key_only,
+        // Where what a transaction has deleted has thinned out one page, the next may be thin as well:
+        // a few more pairs than needed cost less than one more round.
+        let thinned = self.begun && self.source.is_laid_over();
+        let limit = if thinned { self.page } else { limit };
+        let Some(spec) = self.union.wants(limit) else {
+            return;
         };
         let operation = self.source.page(spec);
         let handle = self.handle.clone();
         let page = OperationFuture::new(handle, operation, self.timeout, kinds::PAGE);
+        self.begun = true;
         self.next = Some(Asked { page, limit });
-    }
-
-    /// Takes a page and moves behind it.
-    fn take(&mut self, page: Page, limit: u32) {
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(page.len() as u64);
-        }
-        let last = page.last().map(|pair| pair.key.clone());
-        self.rest = match (self.rest.take(), last) {
-            // Fewer than asked for: that was all.
-            (Some(_), _) if page.len() < limit as usize => None,
-            (Some(mut rest), Some(last)) if self.reverse => {
-                // Below the empty key there is nothing, and as an end it would mean «no end».
-                let below = !last.is_empty();
-                rest.end = last;
-                Some(rest).filter(|rest| below && !rest.is_empty())
-            }
-            (Some(mut rest), Some(last)) => {
-                rest.start = next_key(&last);
-                Some(rest).filter(|rest| !rest.is_empty())
-            }
-            (_, _) => None,
-        };
-        self.ready = page.into();
     }
 
     fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         loop {
-            if let Some(pair) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok((self.make)(pair))));
+            if self.left == Some(0) {
+                // A page ahead is of no use to anybody.
+                self.next = None;
+                return Poll::Ready(None);
+            }
+            match self.source.step(&mut self.union) {
+                UnionStep::Pair(pair) => {
+                    self.left = self.left.map(|left| left.saturating_sub(1));
+                    return Poll::Ready(Some(Ok((self.make)(pair))));
+                }
+                UnionStep::End => return Poll::Ready(None),
+                UnionStep::Feed => {}
             }
             if self.next.is_none() {
                 self.ask();
@@ -241,16 +272,12 @@ impl<T> ScanStream<T> {
             let limit = *limit;
             let page = ready!(Pin::new(page).poll(cx));
             self.next = None;
-            match page {
-                Ok(page) => {
-                    self.take(page, limit);
-                    self.fetch_ahead(cx);
-                }
-                Err(error) => {
-                    self.rest = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
+            let fed = page.and_then(|page| Ok(self.union.feed(limit, page)?));
+            if let Err(error) = fed {
+                self.left = Some(0);
+                return Poll::Ready(Some(Err(error)));
             }
+            self.fetch_ahead(cx);
         }
     }
 
@@ -278,14 +305,16 @@ impl<T> Stream for ScanStream<T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let ready = self.ready.len();
-        let most = match (self.left, &self.rest) {
-            (_, None) => Some(ready),
-            (Some(left), Some(_)) => usize::try_from(left).ok().and_then(|n| n.checked_add(ready)),
-            (None, Some(_)) => None,
+        let left = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let fed = self.union.fed().min(left);
+        let all_fed = self.union.wants(1).is_none();
+        let (least, most) = match self.source.is_laid_over() {
+            false if all_fed => (fed, fed),
+            false => (fed, left),
+            true => (0, left),
         };
         // One more for an error.
-        (ready, most.and_then(|most| most.checked_add(1)))
+        (least, most.checked_add(1))
     }
 }
 
@@ -293,7 +322,6 @@ impl<T> fmt::Debug for ScanStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScanStream")
             .field("left", &self.left)
-            .field("reverse", &self.reverse)
             .field("page", &self.page)
             .finish_non_exhaustive()
     }

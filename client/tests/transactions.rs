@@ -140,7 +140,10 @@ async fn nothing_to_commit_is_no_commit() {
     rolled_back.put("k", "v").await.unwrap();
     server.shutdown().await;
     assert_eq!(empty.commit().await.unwrap(), None);
-    assert!(matches!(read_only.commit().outcome().await, CommitOutcome::Committed { at: None }));
+    assert!(matches!(
+        read_only.commit().outcome().await,
+        CommitOutcome::Committed { at: None, .. }
+    ));
     rolled_back.rollback().await.unwrap();
 }
 
@@ -152,7 +155,7 @@ async fn bad_input_is_refused_before_it_is_buffered() {
     let empty = txn.put("k", "").await.unwrap_err();
     assert_eq!(empty.kind(), &ErrorKind::InvalidArgument);
     let long = txn.put(vec![b'k'; 65_536], "v").await.unwrap_err();
-    assert_eq!(long.kind(), &ErrorKind::TooLarge);
+    assert_eq!(long.kind(), &ErrorKind::KeyTooLarge { size: 65_536, limit: 65_535 });
     assert_eq!(txn.commit().await.unwrap(), None);
 }
 

@@ -24,6 +24,7 @@ use anatase_proto::{
 use crate::{
     Cluster,
     answer::{Failure, Loss, Status},
+    lock_wait::Ticket,
     region::{Region, Role},
     store::{Disk, StoreId, StoreState},
 };
@@ -47,6 +48,8 @@ pub(crate) type RegionError = Box<Error>;
 pub(crate) enum Refusal {
     Region(RegionError),
     Failure(Failure),
+    /// It waits for a lock, and is answered later.
+    Parked(Ticket),
 }
 
 impl From<RegionError> for Refusal {

@@ -67,8 +67,13 @@ impl Cluster {
                 made
             })
             .collect();
-        let ids = made.iter().map(|region| region.id).collect();
+        let ids: Vec<RegionId> = made.iter().map(|region| region.id).collect();
         self.regions.replace(&[id], made);
+        // The parts that are new elect their leaders.
+        for part in ids.iter().filter(|part| **part != id) {
+            self.lose_max_ts(*part);
+        }
+        self.settle_waits();
         ids
     }
 
@@ -93,23 +98,25 @@ impl Cluster {
         // Preparing the merge adds one to the source's version, committing it one to the larger.
         merged.version = (from.version + 1).max(into.version) + 1;
         self.regions.replace(&[source, target], vec![merged]);
+        // The source may have been read at another store.
+        self.lose_max_ts(target);
+        self.settle_waits();
         true
     }
 
     /// Makes the peer on `store` the leader. False if there is none that may lead.
     ///
-    /// The new leader knows no smaller largest-read timestamp than the oracle's last, which is
-    /// what TiKV asks PD for before it takes async commits (transactions.md §20.3).
+    /// The new leader has to learn up to where the region may have been read before it takes async
+    /// commits ([`ClusterConfig::max_ts_sync`](crate::ClusterConfig::max_ts_sync)).
     pub fn transfer_leader(&mut self, region: RegionId, store: StoreId) -> bool {
-        let last = self.oracle.last();
+        let id = region;
         let Some(region) = self.regions.get_mut(region) else { return false };
         let may = region.peer_on(store).is_some_and(|peer| peer.role == Role::Voter);
         if may && region.leader != Some(store) {
             region.leader = Some(store);
             region.term += 1;
-            if let Some(store) = self.stores.get_mut(&store) {
-                store.read_at(last);
-            }
+            self.lose_max_ts(id);
+            self.settle_waits();
         }
         may
     }
@@ -120,6 +127,7 @@ impl Cluster {
         if let Some(region) = self.regions.get_mut(region) {
             region.leader = None;
         }
+        self.settle_waits();
     }
 
     /// Lets every region without a running leader, and with a quorum, elect one: the first voter
@@ -169,6 +177,7 @@ impl Cluster {
         if region.leader == Some(store) {
             region.leader = None;
         }
+        self.settle_waits();
         true
     }
 
@@ -202,6 +211,7 @@ impl Cluster {
     /// Starts a stopped store again. What it had in memory is gone: the largest timestamp it read
     /// at is the oracle's last again, as a new leader's is.
     pub fn start_store(&mut self, store: StoreId) {
+        let id = store;
         let (now_ms, last) = (self.now_ms(), self.oracle.last());
         if let Some(store) = self.stores.get_mut(&store)
             && store.state == StoreState::Stopped
@@ -210,6 +220,15 @@ impl Cluster {
             store.start_ms = now_ms;
             store.feedback_seq = now_ms;
             store.max_ts = last;
+            let led: Vec<RegionId> = self
+                .regions
+                .iter()
+                .filter(|region| region.leader == Some(id))
+                .map(|region| region.id)
+                .collect();
+            for region in led {
+                self.lose_max_ts(region);
+            }
         }
     }
 
@@ -222,6 +241,7 @@ impl Cluster {
         if let Some(store) = self.stores.get_mut(&store) {
             store.state = state;
         }
+        self.settle_waits();
     }
 
     /// Gives a store another address (`host:port`).

@@ -128,7 +128,8 @@ impl<T> Answer<T> {
         Answer { result, delay: Duration::ZERO }
     }
 
-    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
+    /// The same with another response.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
         Answer { result: self.result.map(f), delay: self.delay }
     }
 }

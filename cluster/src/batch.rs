@@ -11,9 +11,8 @@ use std::time::Duration;
 use anatase_proto::{
     coprocessor::Response as CoprocessorResponse,
     kvrpcpb::{
-        BufferBatchGetResponse, CheckSecondaryLocksResponse, FlashbackToVersionResponse,
-        FlushResponse, GcResponse, ImportResponse, KeyError as WireKeyError,
-        PessimisticLockResponse, PessimisticRollbackResponse, PrepareFlashbackToVersionResponse,
+        BufferBatchGetResponse, FlashbackToVersionResponse, FlushResponse, GcResponse,
+        ImportResponse, KeyError as WireKeyError, PrepareFlashbackToVersionResponse,
     },
     prost::Message,
     tikvpb::{
@@ -27,6 +26,7 @@ use bytes::Bytes;
 use crate::{
     Cluster,
     answer::{Answer, Code, Failure, Loss, Status},
+    lock_wait::{Served, Ticket},
     mvcc::KeyError,
     store::StoreId,
 };
@@ -39,6 +39,9 @@ pub struct BatchAnswer {
     pub messages: Vec<BatchMessage>,
     /// How the stream ends after this, if it does: of what is to be sent later nothing arrives.
     pub end: Option<Failure>,
+    /// Commands that wait for a lock: by their number in the message, what
+    /// [`Cluster::take_woken`] will call them. Only of [`Cluster::handle_batch_or_park`].
+    pub parked: Vec<(u64, Ticket)>,
 }
 
 /// One message back.
@@ -52,7 +55,7 @@ pub struct BatchMessage {
 
 impl BatchAnswer {
     fn ended(failure: impl Into<Failure>) -> Self {
-        BatchAnswer { messages: Vec::new(), end: Some(failure.into()) }
+        BatchAnswer { messages: Vec::new(), end: Some(failure.into()), parked: Vec::new() }
     }
 }
 
@@ -63,24 +66,24 @@ macro_rules! commands {
         $(served $command:ident;)*
         $(refused $refused:ident $response:ident, $field:ident = $text:ident => $error:expr;)*
     ) => {
-        fn execute(cluster: &mut Cluster, at: StoreId, asked: Asked) -> Answer<Answered> {
+        fn execute(cluster: &mut Cluster, at: StoreId, asked: Asked) -> Served<Answered> {
             match asked {
                 $(Asked::$command(request) => {
-                    cluster.call(at, request).map(Answered::$command)
+                    cluster.call_or_park(at, request).map(Answered::$command)
                 })*
                 $(Asked::$refused(_) => {
                     let $text = Status::unmodelled(stringify!($refused)).message;
-                    Answer::now(Ok(Answered::$refused($response {
+                    Served::Answered(Answer::now(Ok(Answered::$refused($response {
                         $field: $error,
                         ..Default::default()
-                    })))
+                    }))))
                 })*
-                Asked::Empty(request) => Answer {
+                Asked::Empty(request) => Served::Answered(Answer {
                     result: Ok(Answered::Empty(BatchCommandsEmptyResponse {
                         test_id: request.test_id,
                     })),
                     delay: Duration::from_millis(request.delay_time),
-                },
+                }),
             }
         }
     };
@@ -90,6 +93,8 @@ commands! {
     served Get;
     served Scan;
     served Prewrite;
+    served PessimisticLock;
+    served PessimisticRollback;
     served Commit;
     served Cleanup;
     served BatchGet;
@@ -108,15 +113,13 @@ commands! {
     served RawBatchScan;
     served RawCoprocessor;
     served CheckTxnStatus;
+    served CheckSecondaryLocks;
     served TxnHeartBeat;
     served GetHealthFeedback;
     served BroadcastTxnStatus;
     refused Import ImportResponse, error = text => text;
     refused Gc GcResponse, error = text => abort(text);
     refused Coprocessor CoprocessorResponse, other_error = text => text;
-    refused PessimisticLock PessimisticLockResponse, errors = text => aborts(text);
-    refused PessimisticRollback PessimisticRollbackResponse, errors = text => aborts(text);
-    refused CheckSecondaryLocks CheckSecondaryLocksResponse, error = text => abort(text);
     refused FlashbackToVersion FlashbackToVersionResponse, error = text => text;
     refused PrepareFlashbackToVersion PrepareFlashbackToVersionResponse, error = text => text;
     refused Flush FlushResponse, errors = text => aborts(text);
@@ -134,23 +137,50 @@ fn aborts(text: String) -> Vec<WireKeyError> {
 impl Cluster {
     /// Serves one message of a `BatchCommands` stream to a store.
     pub fn handle_batch(&mut self, store: StoreId, request: Bytes) -> BatchAnswer {
+        let answer = self.handle_batch_or_park(store, request);
+        self.unpark(answer)
+    }
+
+    /// [`Cluster::handle_batch`], for a caller that can wait: see [`Cluster::handle_or_park`].
+    pub fn handle_batch_or_park(&mut self, store: StoreId, request: Bytes) -> BatchAnswer {
         match BatchCommandsRequest::decode(request) {
-            Ok(request) => self.call_batch(store, request),
+            Ok(request) => self.execute_batch(store, request),
             Err(error) => BatchAnswer::ended(Status::new(Code::Internal, error.to_string())),
         }
     }
 
     /// Serves one message of a `BatchCommands` stream to a store, as a typed request.
     pub fn call_batch(&mut self, store: StoreId, request: BatchCommandsRequest) -> BatchAnswer {
+        let answer = self.execute_batch(store, request);
+        self.unpark(answer)
+    }
+
+    /// Answers what is parked as if it had waited in vain.
+    fn unpark(&mut self, mut answer: BatchAnswer) -> BatchAnswer {
+        for (id, ticket) in std::mem::take(&mut answer.parked) {
+            let Answer { result, delay } = self.withdraw(ticket);
+            if let Ok(response) = result {
+                let cmd = Some(Answered::PessimisticLock(response));
+                answer.push(delay, id, batch_commands_response::Response { cmd });
+            }
+        }
+        answer
+    }
+
+    fn execute_batch(&mut self, store: StoreId, request: BatchCommandsRequest) -> BatchAnswer {
         if let Some(refused) = self.refuse_connection(store) {
             return BatchAnswer::ended(refused);
         }
-        let mut answer = BatchAnswer { messages: Vec::new(), end: None };
+        let mut answer = BatchAnswer { messages: Vec::new(), end: None, parked: Vec::new() };
         let mut feedback = None;
         for (id, entry) in request.request_ids.into_iter().zip(request.requests) {
             let batch_commands_request::Request { cmd: asked } = entry;
-            let executed = match asked {
-                Some(asked) => execute(self, store, asked).map(Some),
+            let executed = match asked.map(|asked| execute(self, store, asked)) {
+                Some(Served::Answered(executed)) => executed.map(Some),
+                Some(Served::Parked(ticket)) => {
+                    answer.parked.push((id, ticket));
+                    continue;
+                }
                 None => Answer::now(Ok(None)),
             };
             match executed.result {
@@ -197,7 +227,8 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use anatase_proto::kvrpcpb::{
-        GetHealthFeedbackRequest, PessimisticLockRequest, RawGetRequest, RawPutRequest,
+        CheckSecondaryLocksRequest, FlushRequest, GetHealthFeedbackRequest, RawGetRequest,
+        RawPutRequest,
     };
     use anatase_proto::tikvpb::BatchCommandsEmptyRequest;
 
@@ -278,15 +309,28 @@ mod tests {
     #[test]
     fn what_is_not_modelled_says_so_and_the_stream_goes_on() {
         let mut cluster = small();
-        let lock = Some(Asked::PessimisticLock(PessimisticLockRequest::default()));
-        let answer = send(&mut cluster, vec![(1, lock)]);
-        let Some(Answered::PessimisticLock(response)) =
-            &answer.messages[0].response.responses[0].cmd
-        else {
+        let flush = Some(Asked::Flush(FlushRequest::default()));
+        let answer = send(&mut cluster, vec![(1, flush)]);
+        let Some(Answered::Flush(response)) = &answer.messages[0].response.responses[0].cmd else {
             panic!()
         };
         assert!(response.errors[0].abort.contains("not modelled"));
         assert_eq!(answer.end, None);
+    }
+
+    #[test]
+    fn secondary_locks_are_checked_in_a_stream_too() {
+        let mut cluster = small();
+        let region = cluster.region_of(b"k").unwrap().id;
+        let request = CheckSecondaryLocksRequest {
+            context: Some(Box::new(cluster.context_for(region))),
+            keys: vec![key("k")],
+            start_version: 10,
+        };
+        let answer = send(&mut cluster, vec![(1, Some(Asked::CheckSecondaryLocks(request)))]);
+        let answered = &answer.messages[0].response.responses[0].cmd;
+        assert_eq!(*answered, Some(Answered::CheckSecondaryLocks(Default::default())));
+        assert_eq!(cluster.writes("k").len(), 1, "rolled back");
     }
 
     #[test]

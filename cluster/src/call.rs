@@ -4,6 +4,8 @@
 //! it. What holds for all of them (a stopped store, the cluster id, faults, the checks of the
 //! region) is done here, once.
 
+use std::{any::Any, time::Duration};
+
 use anatase_proto::{
     errorpb::Error,
     health,
@@ -18,6 +20,7 @@ use crate::{
     access::{Access, Refusal},
     answer::{Answer, Code, Failure, Loss, Status},
     faults::{Call, Fault},
+    lock_wait::Served,
     raw,
     region::Region,
     store::{StoreId, StoreState},
@@ -40,7 +43,7 @@ pub(crate) struct Cx<'a> {
 /// Implemented for the messages of `anatase-proto` that are modelled, and for no others.
 pub trait StoreCall: Message + Default + sealed::Serve<Answered = Self::Response> {
     /// What it is answered with.
-    type Response: Message + Default;
+    type Response: Message + Default + 'static;
     /// The call.
     const RPC: Rpc;
 }
@@ -120,11 +123,16 @@ macro_rules! calls {
             }
         )*
 
-        fn dispatch(cluster: &mut Cluster, at: StoreId, rpc: Rpc, body: Bytes) -> Answer<Bytes> {
+        fn dispatch(
+            cluster: &mut Cluster,
+            at: StoreId,
+            rpc: Rpc,
+            body: Bytes,
+        ) -> Served<Bytes> {
             match rpc {
                 $(Rpc::$rpc => cluster.call_encoded::<$request>(at, body),)*
                 $(Rpc::$store_rpc => cluster.call_encoded::<$store_request>(at, body),)*
-                _ => cluster.call_unmodelled(at, rpc),
+                _ => Served::Answered(cluster.call_unmodelled(at, rpc)),
             }
         }
     };
@@ -140,6 +148,12 @@ macro_rules! calls {
     };
 }
 
+/// A value of a type that is the same as another, as that other.
+fn same<T: 'static, U: 'static>(value: T) -> Option<U> {
+    let mut value = Some(value);
+    (&mut value as &mut dyn Any).downcast_mut::<Option<U>>()?.take()
+}
+
 trait DefaultWith {
     fn default_with(error: Box<Error>) -> Self;
 }
@@ -150,11 +164,14 @@ calls! {
         KvBatchGet: kvrpcpb::BatchGetRequest => kvrpcpb::BatchGetResponse, Read, txn::batch_get;
         KvScan: kvrpcpb::ScanRequest => kvrpcpb::ScanResponse, Read, txn::scan;
         KvPrewrite: kvrpcpb::PrewriteRequest => kvrpcpb::PrewriteResponse, Write, txn::prewrite;
+        KvPessimisticLock: kvrpcpb::PessimisticLockRequest => kvrpcpb::PessimisticLockResponse, Write, txn::pessimistic_lock;
+        KvPessimisticRollback: kvrpcpb::PessimisticRollbackRequest => kvrpcpb::PessimisticRollbackResponse, Clean, txn::pessimistic_rollback;
         KvCommit: kvrpcpb::CommitRequest => kvrpcpb::CommitResponse, Clean, txn::commit;
         KvCleanup: kvrpcpb::CleanupRequest => kvrpcpb::CleanupResponse, Clean, txn::cleanup;
         KvBatchRollback: kvrpcpb::BatchRollbackRequest => kvrpcpb::BatchRollbackResponse, Clean, txn::batch_rollback;
         KvTxnHeartBeat: kvrpcpb::TxnHeartBeatRequest => kvrpcpb::TxnHeartBeatResponse, Clean, txn::heart_beat;
         KvCheckTxnStatus: kvrpcpb::CheckTxnStatusRequest => kvrpcpb::CheckTxnStatusResponse, Clean, txn::check_txn_status;
+        KvCheckSecondaryLocks: kvrpcpb::CheckSecondaryLocksRequest => kvrpcpb::CheckSecondaryLocksResponse, Clean, txn::check_secondary_locks;
         KvScanLock: kvrpcpb::ScanLockRequest => kvrpcpb::ScanLockResponse, Read, txn::scan_lock;
         KvResolveLock: kvrpcpb::ResolveLockRequest => kvrpcpb::ResolveLockResponse, Clean, txn::resolve_lock;
         KvDeleteRange: kvrpcpb::DeleteRangeRequest => kvrpcpb::DeleteRangeResponse, Clean, txn::delete_range;
@@ -193,6 +210,18 @@ impl Cluster {
     /// Whatever the bytes are, this answers and does not panic. A call that is not modelled is
     /// answered with `UNIMPLEMENTED`.
     pub fn handle(&mut self, store: StoreId, rpc: Rpc, request: Bytes) -> Answer<Bytes> {
+        match self.handle_or_park(store, rpc, request) {
+            Served::Answered(answer) => answer,
+            Served::Parked(ticket) => {
+                self.withdraw(ticket).map(|response| response.encode_to_vec().into())
+            }
+        }
+    }
+
+    /// [`Cluster::handle`], for a caller that can wait: a request for a lock that another
+    /// transaction has is parked, and [`Cluster::take_woken`] tells its answer when the wait is
+    /// over.
+    pub fn handle_or_park(&mut self, store: StoreId, rpc: Rpc, request: Bytes) -> Served<Bytes> {
         dispatch(self, store, rpc, request)
     }
 
@@ -214,40 +243,81 @@ impl Cluster {
     /// assert_eq!(response.region_error, None);
     /// assert_eq!(cluster.raw_pairs("default").count(), 1);
     /// ```
+    ///
+    /// A request for a lock that another transaction has is answered as if it had waited in vain;
+    /// [`Answer::delay`] is how long. It is parked by [`Cluster::call_or_park`].
     pub fn call<R: StoreCall>(&mut self, store: StoreId, request: R) -> Answer<R::Response> {
+        match self.call_or_park(store, request) {
+            Served::Answered(answer) => answer,
+            Served::Parked(ticket) => {
+                let answer = self.withdraw(ticket);
+                // Only calls that are answered so are ever parked.
+                let result = answer
+                    .result
+                    .and_then(|response| same(response).ok_or(Failure::Lost(Loss::Silent)));
+                Answer { result, delay: answer.delay }
+            }
+        }
+    }
+
+    /// [`Cluster::call`], for a caller that can wait: see [`Cluster::handle_or_park`].
+    pub fn call_or_park<R: StoreCall>(
+        &mut self,
+        store: StoreId,
+        request: R,
+    ) -> Served<R::Response> {
+        let served = self.serve_one(store, request);
+        self.settle_waits();
+        served
+    }
+
+    fn serve_one<R: StoreCall>(&mut self, store: StoreId, request: R) -> Served<R::Response> {
+        let failed = |failure| Served::Answered(Answer::now(Err(failure)));
         if let Some(refused) = self.refuse_connection(store) {
-            return Answer::now(Err(refused));
+            return failed(refused);
         }
         let context = request.context();
         if let Some(mismatch) = self.cluster_id_mismatch(context) {
-            return Answer::now(Err(mismatch.into()));
+            return failed(mismatch.into());
         }
         let region = context.map(|context| context.region_id).filter(|id| *id != 0);
         let call = Call { rpc: R::RPC, store: Some(store), member: None, region };
-        let mut answer =
-            Answer { result: Err(Failure::Lost(Loss::Silent)), delay: Default::default() };
+        let mut delay = Duration::ZERO;
         match self.faults.strike(&call) {
-            None | Some(Fault::Pd(_)) => {}
-            Some(Fault::Delay(delay)) => answer.delay = delay,
-            Some(Fault::Status(status)) => return Answer::now(Err(status.into())),
-            Some(Fault::DropRequest(loss)) => return Answer::now(Err(Failure::Lost(loss))),
+            None | Some(Fault::Pd(_) | Fault::FallBack(_) | Fault::DoNotWait) => {}
+            Some(Fault::Before(event)) => {
+                self.happen(event);
+                // It may have been this store.
+                if let Some(refused) = self.refuse_connection(store) {
+                    return failed(refused);
+                }
+            }
+            Some(Fault::Delay(by)) => delay = by,
+            Some(Fault::Status(status)) => return failed(status.into()),
+            Some(Fault::DropRequest(loss)) => return failed(Failure::Lost(loss)),
             Some(Fault::DropResponse(loss)) => {
                 // Executed for what it does; what it says is nobody's.
-                let _ = request.serve(self, store);
-                return Answer::now(Err(Failure::Lost(loss)));
+                if let Err(Refusal::Parked(ticket)) = request.serve(self, store) {
+                    self.lock_wait.unheard(ticket);
+                }
+                return failed(Failure::Lost(loss));
             }
             Some(Fault::Region(fault)) => {
                 let error = fault.to_proto(store, region.unwrap_or(0), &self.regions);
-                answer.result = Self::region_error_as::<R>(Box::new(error));
-                return answer;
+                let result = Self::region_error_as::<R>(Box::new(error));
+                return Served::Answered(Answer { result, delay });
             }
         }
-        answer.result = match request.serve(self, store) {
+        let result = match request.serve(self, store) {
             Ok(response) => Ok(response),
             Err(Refusal::Region(error)) => Self::region_error_as::<R>(error),
             Err(Refusal::Failure(failure)) => Err(failure),
+            Err(Refusal::Parked(ticket)) => {
+                self.lock_wait.delay(ticket, delay);
+                return Served::Parked(ticket);
+            }
         };
-        answer
+        Served::Answered(Answer { result, delay })
     }
 
     fn region_error_as<R: StoreCall>(error: Box<Error>) -> Result<R::Response, Failure> {
@@ -255,12 +325,15 @@ impl Cluster {
             .ok_or_else(|| Status::new(Code::Internal, "a region error to a store call").into())
     }
 
-    fn call_encoded<R: StoreCall>(&mut self, store: StoreId, body: Bytes) -> Answer<Bytes> {
+    fn call_encoded<R: StoreCall>(&mut self, store: StoreId, body: Bytes) -> Served<Bytes> {
         match R::decode(body) {
             Ok(request) => {
-                self.call(store, request).map(|response| response.encode_to_vec().into())
+                self.call_or_park(store, request).map(|response| response.encode_to_vec().into())
             }
-            Err(error) => Answer::now(Err(Status::new(Code::Internal, error.to_string()).into())),
+            Err(error) => {
+                let status = Status::new(Code::Internal, error.to_string());
+                Served::Answered(Answer::now(Err(status.into())))
+            }
         }
     }
 
@@ -270,7 +343,11 @@ impl Cluster {
             return Answer::now(Err(refused));
         }
         let call = Call { rpc, store: Some(store), member: None, region: None };
-        let failure = match self.faults.strike(&call) {
+        let struck = self.faults.strike(&call);
+        if let Some(Fault::Before(event)) = &struck {
+            self.happen(event.clone());
+        }
+        let failure = match struck {
             Some(Fault::Status(status)) => status.into(),
             Some(Fault::DropRequest(loss) | Fault::DropResponse(loss)) => Failure::Lost(loss),
             _ if !matches!(rpc.service(), Service::Tikv | Service::Debug) => {

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use crate::{
     config::ClusterConfig,
     faults::Faults,
+    lock_wait::LockWait,
     mvcc::Mvcc,
     pd::Pd,
     raw::{Coprocessor, Raw},
-    region::{Peer, PeerId, Region, RegionId, Regions, Role},
+    region::{MaxTs, Peer, PeerId, Region, RegionId, Regions, Role},
     store::{Store, StoreId},
     timestamp::Oracle,
 };
@@ -20,7 +21,7 @@ use crate::{
 ///
 /// It owns all of its state and nothing else: no socket, thread, clock or source of chance. Time
 /// is what the owner says it is ([`Cluster::set_now_ms`], [`Cluster::advance`]); whatever is asked
-/// of it is done at once, in the order asked, and the same questions get the same answers. A clone
+/// of it is done at once (a request for a lock may be parked, see [`Cluster::handle_or_park`]), in the order asked, and the same questions get the same answers. A clone
 /// is another cluster.
 ///
 /// There is one copy of the data, not one a replica: writes are atomic and replicas never lag.
@@ -36,6 +37,7 @@ pub struct Cluster {
     pub(crate) raw: Raw,
     pub(crate) coprocessor: Option<Coprocessor>,
     pub(crate) mvcc: Mvcc,
+    pub(crate) lock_wait: LockWait,
     pub(crate) pd: Pd,
     pub(crate) faults: Faults,
     last_id: u64,
@@ -66,6 +68,7 @@ impl Cluster {
                 .collect(),
             leader: stores.keys().next().copied(),
             term: 6,
+            max_ts: MaxTs::Synced,
         };
         let mut cluster = Cluster {
             pd: Pd::new(config.pd_members, config.keyspaces.clone()),
@@ -76,6 +79,7 @@ impl Cluster {
             raw: Raw::default(),
             coprocessor: None,
             mvcc: Mvcc::default(),
+            lock_wait: LockWait::default(),
             faults: Faults::default(),
             last_id,
             config,
@@ -120,11 +124,13 @@ impl Cluster {
     /// Sets the time. It may go back: timestamps increase nevertheless.
     pub fn set_now_ms(&mut self, now_ms: u64) {
         self.now = Duration::from_millis(now_ms);
+        self.wake_due();
     }
 
     /// Lets time pass.
     pub fn advance(&mut self, by: Duration) {
         self.now = self.now.saturating_add(by);
+        self.wake_due();
     }
 
     /// Takes `count` timestamps from the oracle, as PD's `Tso` does; returns the last, and so the

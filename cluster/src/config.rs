@@ -1,5 +1,7 @@
 //! The shape of a new cluster.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{Cluster, codec::encode_key, pd::Keyspace};
@@ -41,6 +43,9 @@ pub struct ClusterConfig {
     pub(crate) right_derive: bool,
     pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) split_at_keyspaces: bool,
+    pub(crate) max_ts_sync: Duration,
+    pub(crate) wait_for_lock_timeout: Duration,
+    pub(crate) wake_up_delay: Duration,
 }
 
 impl Default for ClusterConfig {
@@ -60,6 +65,9 @@ impl Default for ClusterConfig {
             right_derive: true,
             keyspaces: Vec::new(),
             split_at_keyspaces: false,
+            max_ts_sync: Duration::ZERO,
+            wait_for_lock_timeout: Duration::from_secs(1),
+            wake_up_delay: Duration::from_millis(20),
         }
     }
 }
@@ -144,6 +152,29 @@ impl ClusterConfig {
     /// end. False by default: then a region may hold keys of several keyspaces (raw.md §6.4).
     pub fn split_at_keyspaces(mut self, split: bool) -> Self {
         self.split_at_keyspaces = split;
+        self
+    }
+
+    /// How long a region that has a new leader, was merged, or was split off another needs to learn
+    /// from PD up to where it may have been read; until then it refuses async commits and one-phase
+    /// commits with `MaxTimestampNotSynced` (transactions.md §20.3). Whole milliseconds; zero, the
+    /// default, is no time at all.
+    pub fn max_ts_sync(mut self, needs: Duration) -> Self {
+        self.max_ts_sync = needs;
+        self
+    }
+
+    /// TiKV's `pessimistic-txn.wait-for-lock-timeout`, one second by default: a lock request is
+    /// parked no longer, whatever it asks for. Counts in milliseconds.
+    pub fn wait_for_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.wait_for_lock_timeout = timeout;
+        self
+    }
+
+    /// TiKV's `pessimistic-txn.wake-up-delay-duration`, 20 ms by default: so long after one request
+    /// was woken the others that waited beside it are, too. Counts in milliseconds.
+    pub fn wake_up_delay(mut self, delay: Duration) -> Self {
+        self.wake_up_delay = delay;
         self
     }
 

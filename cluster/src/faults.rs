@@ -29,6 +29,7 @@ use bytes::Bytes;
 
 use crate::{
     answer::{Loss, Status},
+    event::Event,
     region::{Region, RegionId, Regions},
     store::StoreId,
 };
@@ -115,6 +116,31 @@ pub enum Fault {
     DropResponse(Loss),
     /// It is executed at once and answered this much later.
     Delay(Duration),
+    /// It is executed as ever, after this has happened to the cluster: with [`On::after`], between
+    /// two calls.
+    Before(Event),
+    /// It falls back to two-phase commit, as if the store's timestamp were above what the client
+    /// allows. Only for prewrites that ask for this way to commit; one that asks for both falls
+    /// back from both, as on a real store. May strike together with another fault.
+    FallBack(CommitWay),
+    /// It does not wait: a lock request that would be parked is answered `KeyIsLocked` at once, as
+    /// if its time to wait were over. May strike together with another fault.
+    DoNotWait,
+}
+
+impl From<Event> for Fault {
+    fn from(event: Event) -> Self {
+        Fault::Before(event)
+    }
+}
+
+/// A way to commit that needs no second phase before the client may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CommitWay {
+    /// Committed when all locks are there.
+    Async,
+    /// Committed by the prewrite itself.
+    OnePhase,
 }
 
 /// An error in PD's response header (wire.md §7.3).
@@ -450,8 +476,40 @@ impl Faults {
         let applies = |fault: &Fault| match fault {
             Fault::Region(_) => to_store && call.region.is_some(),
             Fault::Pd(_) => !to_store,
-            _ => true,
+            Fault::FallBack(_) | Fault::DoNotWait => false,
+            Fault::Status(_)
+            | Fault::DropRequest(_)
+            | Fault::DropResponse(_)
+            | Fault::Delay(_)
+            | Fault::Before(_) => true,
         };
+        self.use_up(call, applies)
+    }
+
+    /// Whether a prewrite that asks for these ways to commit falls back; uses up the rule.
+    pub(crate) fn strike_way(&mut self, call: &Call, async_commit: bool, one_phase: bool) -> bool {
+        let applies = |fault: &Fault| match fault {
+            Fault::FallBack(CommitWay::Async) => async_commit,
+            Fault::FallBack(CommitWay::OnePhase) => one_phase,
+            Fault::Region(_)
+            | Fault::Pd(_)
+            | Fault::Status(_)
+            | Fault::DropRequest(_)
+            | Fault::DropResponse(_)
+            | Fault::Delay(_)
+            | Fault::Before(_)
+            | Fault::DoNotWait => false,
+        };
+        self.use_up(call, applies).is_some()
+    }
+
+    /// Whether a request that would be parked is not; uses up the rule.
+    pub(crate) fn strike_wait(&mut self, call: &Call) -> bool {
+        self.use_up(call, |fault| *fault == Fault::DoNotWait).is_some()
+    }
+
+    /// The oldest rule for this call whose fault applies to it.
+    fn use_up(&mut self, call: &Call, applies: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let at =
             self.rules.iter().position(|rule| applies(&rule.fault) && rule.on.matches(call))?;
         let rule = &mut self.rules[at];
@@ -513,5 +571,23 @@ mod tests {
         faults.always(On::any(), fault.clone());
         assert_eq!(faults.strike(&tso), Some(fault.into()));
         assert!(matches!(faults.strike(&get(1)), Some(Fault::Region(_))));
+    }
+
+    #[test]
+    fn a_way_to_commit_is_refused_to_who_asks_for_it_beside_other_faults() {
+        let mut faults = Faults::default();
+        let prewrite = Call { rpc: Rpc::KvPrewrite, store: Some(1), member: None, region: Some(7) };
+        faults.next(On::any().after(1), Fault::FallBack(CommitWay::Async));
+        faults.next(On::any().store(2), Fault::FallBack(CommitWay::OnePhase));
+        faults.next(On::any(), Fault::Delay(Duration::ZERO));
+        assert!(!faults.strike_way(&prewrite, false, true), "another way, another store");
+        assert!(!faults.strike_way(&prewrite, true, true), "the first passes");
+        assert_eq!(faults.strike(&prewrite), Some(Fault::Delay(Duration::ZERO)));
+        assert_eq!(faults.strike(&prewrite), None);
+        assert!(faults.strike_way(&prewrite, true, false));
+        assert!(!faults.strike_way(&prewrite, true, false), "used up");
+        let elsewhere = Call { store: Some(2), ..prewrite };
+        assert!(faults.strike_way(&elsewhere, true, true));
+        assert!(faults.rules().is_empty());
     }
 }

@@ -39,24 +39,27 @@
 //! |---|---|
 //! | a call to a store | [`Cluster::handle`] as bytes, [`Cluster::call`] as a message |
 //! | a message of a `BatchCommands` stream | [`Cluster::handle_batch`], [`Cluster::call_batch`] |
+//! | a call that may wait for a lock | [`Cluster::handle_or_park`], [`Cluster::call_or_park`], [`Cluster::handle_batch_or_park`]; later [`Cluster::take_woken`], [`Cluster::next_wake_ms`] |
 //! | a call to PD, or a message of one of its streams | [`Cluster::handle_pd`] |
 //! | timestamps | [`Cluster::timestamps`] |
 //! | time | [`Cluster::set_now_ms`], [`Cluster::advance`] |
 //! | splits, merges, leaders, peers, stores, PD members | methods of [`Cluster`] |
-//! | faults | [`Cluster::faults`] |
-//! | a look inside | [`Cluster::locks`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::regions`], [`Cluster::calls`] |
+//! | faults | [`Cluster::faults`]; what happens to a cluster right before a call: [`Event`] |
+//! | async commit | [`Cluster::raise_max_ts`], [`Cluster::hold_max_ts`], [`Cluster::expire`], [`CommitWay`] |
+//! | a look inside | [`Cluster::locks`], [`Cluster::locks_of`], [`Cluster::writes`], [`Cluster::committed`], [`Cluster::raw_pairs`], [`Cluster::parked`], [`Cluster::regions`], [`Cluster::calls`] |
 //!
 //! # What is not modelled
 //!
-//! Answered as a server may answer that does not do it: async commit and one-phase commit. Their
-//! prewrites succeed as plain two-phase ones, with the zeros that make a client fall back.
-//!
-//! Answered with `UNIMPLEMENTED`, and inside `BatchCommands` with an error that says so: pessimistic
-//! and shared locks, pipelined flushes, flashback, the coprocessor, lock observers, resource
-//! groups, GC barriers, watches. API V2 is refused by stores, though PD knows the default keyspace.
+//! Answered with `UNIMPLEMENTED`, and inside `BatchCommands` with an error that says so: pipelined flushes, flashback, the coprocessor, lock observers, resource
+//! groups, GC barriers, watches. Shared locks are aborted with a text that says so. API V2 is refused by stores, though PD knows the default keyspace.
 //!
 //! Not there at all: replication (there is one copy of the data, and replicas never lag), raft
-//! logs, execution details in responses, buckets.
+//! logs, execution details in responses, the locks that a leader has in memory while it writes what it
+//! has computed a commit timestamp for (a call is executed in one piece). Buckets are what PD was told
+//! of ([`Cluster::set_buckets`]); stores know none.
+//!
+//! As on TiKV, a read below the safe point is not refused and may miss what was collected: it is for
+//! clients to compare.
 //!
 //! Rules are cited by the sheets they are collected in, as `transactions.md §20.1`: what was read
 //! from the sources of TiKV, PD and client-go.
@@ -72,7 +75,10 @@ mod call;
 mod cluster;
 pub mod codec;
 mod config;
+mod event;
 mod faults;
+mod lock_wait;
+mod max_ts;
 mod mvcc;
 mod pd;
 mod raw;
@@ -91,7 +97,9 @@ pub use batch::{BatchAnswer, BatchMessage};
 pub use call::StoreCall;
 pub use cluster::Cluster;
 pub use config::{Api, ClusterConfig};
-pub use faults::{Fault, Faults, On, PdFault, RegionFault, Rule, RuleId};
+pub use event::Event;
+pub use faults::{CommitWay, Fault, Faults, On, PdFault, RegionFault, Rule, RuleId};
+pub use lock_wait::{Served, Ticket, Woken};
 pub use mvcc::{
     LockKind, WriteKind,
     inspect::{LockView, WriteView},

@@ -74,6 +74,19 @@ pub struct Region {
     pub leader: Option<StoreId>,
     /// Counts leaders.
     pub term: u64,
+    pub(crate) max_ts: MaxTs,
+}
+
+/// Whether the store of a region's leader knows the largest timestamp that the region was read at
+/// ([`crate::max_ts`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MaxTs {
+    #[default]
+    Synced,
+    /// From this time on, in milliseconds.
+    From(u64),
+    /// Not until it is said to be.
+    Held,
 }
 
 impl Region {
@@ -225,6 +238,7 @@ mod tests {
             peers: vec![],
             leader: None,
             term: 1,
+            max_ts: MaxTs::Synced,
         }
     }
 

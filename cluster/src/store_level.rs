@@ -89,13 +89,14 @@ pub(crate) fn physical_scan_lock(
     Ok(PhysicalScanLockResponse { locks, ..Default::default() })
 }
 
-/// Nobody waits: there are no pessimistic locks here.
+/// Who waits for whom, of the requests that are parked here.
 pub(crate) fn get_lock_wait_info(
-    _: &mut Cluster,
-    _: StoreId,
+    cluster: &mut Cluster,
+    at: StoreId,
     _: GetLockWaitInfoRequest,
 ) -> Result<GetLockWaitInfoResponse, Refusal> {
-    Ok(GetLockWaitInfoResponse::default())
+    let entries = cluster.parked_at(|store| store == at);
+    Ok(GetLockWaitInfoResponse { entries, ..Default::default() })
 }
 
 /// Taken note of, and of no use: without pipelined transactions there is nothing to tell readers
@@ -163,8 +164,12 @@ impl Cluster {
     /// timestamp; and since a store may compute a commit timestamp from the largest one it has
     /// read at, saying a safe timestamp counts as reading there.
     pub(crate) fn safe_ts(&mut self, region: &Region) -> u64 {
-        let oldest =
-            self.mvcc.locks_between(&region.start, &region.end).map(|(_, _, lock)| lock.start_ts);
+        // What is pessimistically locked is prewritten before it is committed, above this.
+        let oldest = self
+            .mvcc
+            .locks_between(&region.start, &region.end)
+            .filter(|(_, _, lock)| !lock.is_pessimistic())
+            .map(|(_, _, lock)| lock.start_ts);
         let safe_ts = oldest.map(|ts| ts.saturating_sub(1)).fold(self.oracle.last(), u64::min);
         if let Some(leader) = region.leader.and_then(|leader| self.stores.get_mut(&leader)) {
             leader.read_at(safe_ts);

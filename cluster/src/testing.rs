@@ -1,12 +1,15 @@
 //! Short ways to say what the tests of this crate say all the time.
 
 use anatase_proto::kvrpcpb::{
-    self, Assertion, AssertionLevel, CheckTxnStatusRequest, CheckTxnStatusResponse, CommitRequest,
-    Context, KeyError, Mutation, Op, PrewriteRequest, ResolveLockRequest, ScanRequest, TxnInfo,
+    self, Assertion, AssertionLevel, CheckSecondaryLocksRequest, CheckSecondaryLocksResponse,
+    CheckTxnStatusRequest, CheckTxnStatusResponse, CommitRequest, Context, KeyError, Mutation, Op,
+    PessimisticLockRequest, PessimisticLockResponse, PessimisticRollbackRequest, PrewriteRequest,
+    PrewriteResponse, ResolveLockRequest, ScanRequest, TxnInfo,
+    prewrite_request::PessimisticAction,
 };
 use bytes::Bytes;
 
-use crate::{Cluster, ClusterConfig, StoreCall};
+use crate::{Cluster, ClusterConfig, Served, StoreCall, Ticket};
 
 /// A cluster with one store and one region.
 pub(crate) fn small() -> Cluster {
@@ -41,6 +44,16 @@ impl Cluster {
         of: &[(Op, &str, &str)],
         change: impl FnOnce(&mut PrewriteRequest),
     ) -> Vec<KeyError> {
+        self.prewritten(start_ts, of, change).errors
+    }
+
+    /// Prewrites, and returns all of the response.
+    pub(crate) fn prewritten(
+        &mut self,
+        start_ts: u64,
+        of: &[(Op, &str, &str)],
+        change: impl FnOnce(&mut PrewriteRequest),
+    ) -> PrewriteResponse {
         let mutations = of.iter().map(|(op, name, value)| Mutation {
             op: *op as i32,
             key: key(name),
@@ -53,11 +66,123 @@ impl Cluster {
             start_version: start_ts,
             lock_ttl: 3000,
             txn_size: of.len() as u64,
-            min_commit_ts: start_ts + 1,
+            min_commit_ts: start_ts.saturating_add(1),
             ..Default::default()
         };
         change(&mut request);
-        self.ask(of[0].1, |context| PrewriteRequest { context, ..request }).errors
+        let retry = request.context.as_ref().is_some_and(|context| context.is_retry_request);
+        self.ask(of[0].1, |mut context| {
+            context.as_mut().unwrap().is_retry_request = retry;
+            PrewriteRequest { context, ..request }
+        })
+    }
+
+    /// A request for pessimistic locks that does not wait; the first key is the primary.
+    pub(crate) fn lock_request(
+        &self,
+        start_ts: u64,
+        for_update_ts: u64,
+        keys: &[&str],
+    ) -> PessimisticLockRequest {
+        let mutations = keys.iter().map(|name| Mutation {
+            op: Op::PessimisticLock as i32,
+            key: key(name),
+            ..Default::default()
+        });
+        PessimisticLockRequest {
+            context: self.region_of(keys[0].as_bytes()).map(|it| Box::new(self.context_for(it.id))),
+            mutations: mutations.collect(),
+            primary_lock: key(keys[0]),
+            start_version: start_ts,
+            for_update_ts,
+            lock_ttl: 3000,
+            wait_timeout: -1,
+            min_commit_ts: for_update_ts.saturating_add(1),
+            ..Default::default()
+        }
+    }
+
+    /// Locks without waiting, and returns all of the response.
+    pub(crate) fn locked_with(
+        &mut self,
+        start_ts: u64,
+        for_update_ts: u64,
+        keys: &[&str],
+        change: impl FnOnce(&mut PessimisticLockRequest),
+    ) -> PessimisticLockResponse {
+        let mut request = self.lock_request(start_ts, for_update_ts, keys);
+        change(&mut request);
+        self.ask(keys[0], |_| request)
+    }
+
+    /// Locks without waiting. Returns the errors.
+    pub(crate) fn lock(
+        &mut self,
+        start_ts: u64,
+        for_update_ts: u64,
+        keys: &[&str],
+    ) -> Vec<KeyError> {
+        self.locked_with(start_ts, for_update_ts, keys, |_| {}).errors
+    }
+
+    /// Locks, waiting for as long as the store allows if need be.
+    pub(crate) fn lock_or_park(
+        &mut self,
+        start_ts: u64,
+        for_update_ts: u64,
+        keys: &[&str],
+        change: impl FnOnce(&mut PessimisticLockRequest),
+    ) -> Result<PessimisticLockResponse, Ticket> {
+        let mut request = self.lock_request(start_ts, for_update_ts, keys);
+        request.wait_timeout = 0;
+        change(&mut request);
+        let region = self.region_of(keys[0].as_bytes()).unwrap().id;
+        let store = self.leader_of(region).unwrap();
+        match self.call_or_park(store, request) {
+            Served::Answered(answer) => Ok(answer.result.unwrap()),
+            Served::Parked(ticket) => Err(ticket),
+        }
+    }
+
+    /// Lets go of pessimistic locks; of all in the region of the empty key if none is named.
+    pub(crate) fn release(&mut self, start_ts: u64, for_update_ts: u64, keys: &[&str]) {
+        let response =
+            self.ask(keys.first().unwrap_or(&""), |context| PessimisticRollbackRequest {
+                context,
+                start_version: start_ts,
+                for_update_ts,
+                keys: keys.iter().map(|name| key(name)).collect(),
+            });
+        assert_eq!(response.errors, []);
+    }
+
+    /// Prewrites puts of a pessimistic transaction, each key with what is said of it.
+    pub(crate) fn prewritten_pessimistic(
+        &mut self,
+        start_ts: u64,
+        for_update_ts: u64,
+        of: &[(&str, PessimisticAction)],
+        change: impl FnOnce(&mut PrewriteRequest),
+    ) -> PrewriteResponse {
+        let puts: Vec<_> = of.iter().map(|(name, _)| (Op::Put, *name, "v")).collect();
+        self.prewritten(start_ts, &puts, |request| {
+            request.for_update_ts = for_update_ts;
+            request.pessimistic_actions = of.iter().map(|(_, action)| *action as i32).collect();
+            request.min_commit_ts = for_update_ts.saturating_add(1);
+            change(request);
+        })
+    }
+
+    pub(crate) fn secondaries(
+        &mut self,
+        start_ts: u64,
+        keys: &[&str],
+    ) -> CheckSecondaryLocksResponse {
+        self.ask(keys[0], |context| CheckSecondaryLocksRequest {
+            context,
+            keys: keys.iter().map(|name| key(name)).collect(),
+            start_version: start_ts,
+        })
     }
 
     pub(crate) fn commit(
@@ -186,4 +311,18 @@ pub(crate) fn assert_that(
         request.mutations[0].assertion = assertion as i32;
         request.assertion_level = level as i32;
     }
+}
+
+/// Asks for async commit with these secondaries.
+pub(crate) fn in_async(secondaries: &[&str]) -> impl FnOnce(&mut PrewriteRequest) {
+    let secondaries: Vec<Bytes> = secondaries.iter().map(|name| key(name)).collect();
+    move |request| {
+        request.use_async_commit = true;
+        request.secondaries = secondaries;
+    }
+}
+
+/// Asks for one-phase commit.
+pub(crate) fn in_one_phase(request: &mut PrewriteRequest) {
+    request.try_one_pc = true;
 }

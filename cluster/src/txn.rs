@@ -3,33 +3,39 @@
 //! What the actions do is in [`crate::mvcc`]. Here: which keys a region must hold (all of them;
 //! scans are clipped), which requests are reads at a timestamp, where an error goes in a response.
 
+pub(crate) mod lock;
+mod prewrite;
+
 use std::collections::BTreeMap;
 
 use anatase_proto::{
     errorpb,
     kvrpcpb::{
-        Action, Assertion, AssertionLevel, BatchGetRequest, BatchGetResponse, BatchRollbackRequest,
-        BatchRollbackResponse, CheckTxnStatusRequest, CheckTxnStatusResponse, CleanupRequest,
-        CleanupResponse, CommitRequest, CommitResponse, DeleteRangeRequest, DeleteRangeResponse,
-        GetRequest, GetResponse, KvPair, MvccGetByKeyRequest, MvccGetByKeyResponse,
-        MvccGetByStartTsRequest, MvccGetByStartTsResponse, Op as WireOp, PrewriteRequest,
-        PrewriteResponse, ResolveLockRequest, ResolveLockResponse, ScanLockRequest,
+        Action, BatchGetRequest, BatchGetResponse, BatchRollbackRequest, BatchRollbackResponse,
+        CheckSecondaryLocksRequest, CheckSecondaryLocksResponse, CheckTxnStatusRequest,
+        CheckTxnStatusResponse, CleanupRequest, CleanupResponse, CommitRequest, CommitResponse,
+        DeleteRangeRequest, DeleteRangeResponse, GetRequest, GetResponse, KvPair,
+        MvccGetByKeyRequest, MvccGetByKeyResponse, MvccGetByStartTsRequest,
+        MvccGetByStartTsResponse, ResolveLockRequest, ResolveLockResponse, ScanLockRequest,
         ScanLockResponse, ScanRequest, ScanResponse, TxnHeartBeatRequest, TxnHeartBeatResponse,
     },
 };
 use bytes::Bytes;
 
+pub(crate) use self::{
+    lock::{pessimistic_lock, pessimistic_rollback},
+    prewrite::prewrite,
+};
 use crate::{
     Cluster,
     access::{Refusal, RegionError},
-    answer::Status,
     api::Kind,
     call::Cx,
     codec::encode_key,
     mvcc::{
         Change, Key, KeyError,
-        prewrite::{Mutation, Op, Prewrite, Prewritten},
         read::{ScanShape, View},
+        secondary::Secondaries,
         status::{Status as TxnStatus, StatusCheck},
     },
 };
@@ -114,90 +120,6 @@ pub(crate) fn scan(cx: &mut Cx<'_>, request: ScanRequest) -> Result<ScanResponse
     })
 }
 
-/// Async commit and one-phase commit are always refused: the locks are those of plain two-phase
-/// commit, and `min_commit_ts` and `one_pc_commit_ts` are 0, which tells the client to fall back
-/// (transactions.md §8.4).
-pub(crate) fn prewrite(
-    cx: &mut Cx<'_>,
-    request: PrewriteRequest,
-) -> Result<PrewriteResponse, Refusal> {
-    if request.for_update_ts != 0 {
-        return Err(Status::unmodelled("a prewrite of a pessimistic transaction").into());
-    }
-    let failed = |error: KeyError| {
-        Ok(PrewriteResponse { errors: vec![error.to_proto()], ..Default::default() })
-    };
-    let mut mutations = Vec::with_capacity(request.mutations.len());
-    let mut size = 0;
-    for mutation in request.mutations {
-        let op = match WireOp::try_from(mutation.op) {
-            Ok(WireOp::Put) => Op::Put,
-            Ok(WireOp::Del) => Op::Delete,
-            Ok(WireOp::Lock) => Op::Lock,
-            Ok(WireOp::Insert) => Op::Insert,
-            Ok(WireOp::CheckNotExists) => Op::CheckNotExists,
-            Ok(
-                WireOp::Rollback
-                | WireOp::PessimisticLock
-                | WireOp::SharedLock
-                | WireOp::SharedPessimisticLock,
-            )
-            | Err(_) => {
-                return failed(KeyError::Abort(format!(
-                    "mismatch Op {} in prewrite mutations",
-                    mutation.op
-                )));
-            }
-        };
-        size += mutation.key.len() + mutation.value.len();
-        mutations.push(Mutation {
-            op,
-            key: Key::new(mutation.key),
-            value: mutation.value,
-            assertion: Assertion::try_from(mutation.assertion).unwrap_or(Assertion::None),
-        });
-    }
-    if let Err(error) = cx.check_txn_keys("prewrite", mutations.iter().map(|it| &it.key)) {
-        return failed(error);
-    }
-    // Unlike a raw key's, this size is that of the memcomparable form.
-    let encoded = mutations.iter().map(|mutation| &mutation.key.encoded);
-    if let Err(text) = cx.cluster.check_key_sizes(encoded.clone()) {
-        return failed(KeyError::Abort(text));
-    }
-    Cluster::check_keys(&cx.region, encoded.map(|key| &key[..]))?;
-    cx.cluster.check_entry_size(&cx.region, size)?;
-    if mutations.iter().any(|mutation| mutation.op.wants_absence()) {
-        cx.note_read(request.start_version);
-    }
-    let prewrite = Prewrite {
-        primary: request.primary_lock,
-        start_ts: request.start_version,
-        ttl: request.lock_ttl,
-        txn_size: request.txn_size,
-        min_commit_ts: request.min_commit_ts,
-        assertion_level: AssertionLevel::try_from(request.assertion_level)
-            .unwrap_or(AssertionLevel::Off),
-        skip_constraint_check: request.skip_constraint_check,
-    };
-    match cx.cluster.mvcc.prewrite(&prewrite, mutations) {
-        Ok(Prewritten::Locked(changes)) => {
-            cx.cluster.mvcc.apply(changes);
-            Ok(PrewriteResponse::default())
-        }
-        Ok(Prewritten::Blocked(errors)) => Ok(PrewriteResponse {
-            errors: errors.iter().map(KeyError::to_proto).collect(),
-            ..Default::default()
-        }),
-        Ok(Prewritten::Committed(ts)) => Ok(PrewriteResponse {
-            min_commit_ts: if request.use_async_commit { ts } else { 0 },
-            one_pc_commit_ts: if request.try_one_pc { ts } else { 0 },
-            ..Default::default()
-        }),
-        Err(error) => failed(error),
-    }
-}
-
 pub(crate) fn commit(cx: &mut Cx<'_>, request: CommitRequest) -> Result<CommitResponse, Refusal> {
     let keys = cx.keys(request.keys)?;
     let (start_ts, commit_ts) = (request.start_version, request.commit_version);
@@ -267,6 +189,7 @@ pub(crate) fn check_txn_status(
         caller_start_ts: request.caller_start_ts,
         current_ts: request.current_ts,
         rollback_if_not_exist: request.rollback_if_not_exist,
+        force_sync_commit: request.force_sync_commit,
         resolving_pessimistic_lock: request.resolving_pessimistic_lock,
         verify_is_primary: request.verify_is_primary,
     };
@@ -286,12 +209,34 @@ pub(crate) fn check_txn_status(
                 }
                 TxnStatus::RolledBack => Action::NoAction,
                 TxnStatus::Expired => Action::TtlExpireRollback,
+                TxnStatus::PessimisticReleased => Action::TtlExpirePessimisticRollback,
                 TxnStatus::Missing => Action::LockNotExistRollback,
                 TxnStatus::MissingAndLeft => Action::LockNotExistDoNothing,
             };
             response.action = action as i32;
         }
         Err(error) => response.error = error.boxed(),
+    }
+    Ok(response)
+}
+
+/// That of locks of an async commit that are not its primary. It counts as a read: a transaction that
+/// is rolled back by it must not be committed at its own start by another that falls there.
+pub(crate) fn check_secondary_locks(
+    cx: &mut Cx<'_>,
+    request: CheckSecondaryLocksRequest,
+) -> Result<CheckSecondaryLocksResponse, Refusal> {
+    let keys = cx.keys(request.keys)?;
+    cx.note_read(request.start_version);
+    let (found, changes) = cx.cluster.mvcc.check_secondary_locks(keys, request.start_version);
+    cx.cluster.mvcc.apply(changes);
+    let mut response = CheckSecondaryLocksResponse::default();
+    match found {
+        Secondaries::Locked(locks) => {
+            response.locks = locks.iter().map(|(key, lock)| lock.to_info(&key.user)).collect();
+        }
+        Secondaries::Committed(ts) => response.commit_ts = ts,
+        Secondaries::RolledBack => {}
     }
     Ok(response)
 }

@@ -5,7 +5,7 @@ mod grpc;
 use std::time::Duration;
 
 use anatase_cluster::{
-    ClusterConfig, Fault, Loss, On, RegionFault,
+    ClusterConfig, Event, Fault, Loss, On, RegionFault,
     serve::{ServeOptions, Server},
 };
 use anatase_proto::{
@@ -330,4 +330,72 @@ async fn nobody_is_there_after_shutdown() {
     assert!(matches!(lost, Err(Lost::Connection)), "{lost:?}");
     assert!(Client::try_connect(&address).await.is_err());
     server.with(|cluster| assert_eq!(cluster.stores().count(), 3));
+}
+
+/// A one-phase commit, an async commit that is split under its second batch, and the check of what
+/// it left: over the wire as in memory.
+#[tokio::test]
+async fn ways_to_commit() {
+    let server = serve().await;
+    let home = |key: &[u8]| {
+        server.with(|cluster| {
+            let region = cluster.region_of(key).unwrap().id;
+            let store = cluster.leader_of(region).unwrap();
+            let address = cluster.store(store).unwrap().address.clone();
+            (address, Some(Box::new(cluster.context_for(region))))
+        })
+    };
+    let prewrite = |key: &'static str, start_version| {
+        let (address, context) = home(key.as_bytes());
+        let mutation = kvrpcpb::Mutation {
+            key: Bytes::from_static(key.as_bytes()),
+            value: "v".into(),
+            ..Default::default()
+        };
+        let request = kvrpcpb::PrewriteRequest {
+            context,
+            mutations: vec![mutation],
+            primary_lock: "a".into(),
+            start_version,
+            lock_ttl: 3000,
+            min_commit_ts: start_version + 1,
+            ..Default::default()
+        };
+        (address, request)
+    };
+    let (address, request) = prewrite("a", 10);
+    let mut store = Client::connect(&address).await;
+    let at_once = kvrpcpb::PrewriteRequest { try_one_pc: true, ..request };
+    let done: kvrpcpb::PrewriteResponse = store.call(Rpc::KvPrewrite, &at_once).await.unwrap();
+    assert_eq!((done.errors.len(), done.one_pc_commit_ts), (0, 11));
+
+    server.with(|cluster| {
+        cluster.faults().next(On::rpc(Rpc::KvPrewrite).after(1), Event::Split("c".into()));
+    });
+    let secondaries = vec![Bytes::from_static(b"b")];
+    let mut told = Vec::new();
+    for (key, secondaries) in [("a", secondaries), ("b", vec![])] {
+        let (address, request) = prewrite(key, 20);
+        let request = kvrpcpb::PrewriteRequest { use_async_commit: true, secondaries, ..request };
+        let mut store = Client::connect(&address).await;
+        let response: kvrpcpb::PrewriteResponse =
+            store.call(Rpc::KvPrewrite, &request).await.unwrap();
+        told.push((response.min_commit_ts, response.region_error.is_some()));
+    }
+    assert_eq!(told, [(21, false), (0, true)]);
+    server.with(|cluster| {
+        assert_eq!(cluster.locks_of(20)[0].secondaries, ["b"]);
+        assert_eq!(cluster.expire(20), 1);
+    });
+    let (address, context) = home(b"b");
+    let request =
+        kvrpcpb::CheckSecondaryLocksRequest { context, keys: vec!["b".into()], start_version: 20 };
+    let mut store = Client::connect(&address).await;
+    let found: kvrpcpb::CheckSecondaryLocksResponse =
+        store.call(Rpc::KvCheckSecondaryLocks, &request).await.unwrap();
+    assert_eq!(found, kvrpcpb::CheckSecondaryLocksResponse::default(), "rolled back");
+    let (address, request) = prewrite("b", 20);
+    let mut store = Client::connect(&address).await;
+    let late: kvrpcpb::PrewriteResponse = store.call(Rpc::KvPrewrite, &request).await.unwrap();
+    assert!(late.errors[0].conflict.is_some());
 }

@@ -167,7 +167,7 @@ impl BackoffKind {
                 (ErrorKind::RegionUnavailable, "the leader does not know the largest timestamp")
             }
             Self::CommitTsLag => {
-                (ErrorKind::PdUnavailable, "the timestamps of PD are behind the awaited one")
+                (ErrorKind::CommitTsLag, "the timestamps of PD are behind the awaited one")
             }
             Self::RegionNotInitialized => {
                 (ErrorKind::RegionUnavailable, "the replica has not received the region yet")
@@ -202,10 +202,24 @@ pub(crate) mod budget {
     pub(crate) const SECONDARIES: Duration = Duration::from_secs(2 * 41);
     /// Undoing a transaction's locks: 20 s, weighted.
     pub(crate) const CLEANUP: Duration = Duration::from_secs(2 * 20);
+    /// Taking pessimistic locks, waits for locks of others not counted: 20 s, weighted.
+    pub(crate) const PESSIMISTIC_LOCK: Duration = Duration::from_secs(2 * 20);
+    /// One heartbeat: 20 s, weighted.
+    pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2 * 20);
     /// Resolving another transaction's locks, apart from the operation that met them.
     pub(crate) const RESOLVE: Duration = Duration::from_secs(40);
+    /// One page of a scan of locks, and putting an end to their transactions: 100 s, weighted.
+    pub(crate) const GC: Duration = Duration::from_secs(2 * 100);
+    /// What became of a transaction: 20 s.
+    pub(crate) const TXN_STATUS: Duration = Duration::from_secs(20);
     /// A question to PD for no particular operation (a range task's locating): 20 s, weighted.
     pub(crate) const PD: Duration = Duration::from_secs(2 * 20);
+    /// Fetching a region's buckets in the background: 20 s.
+    pub(crate) const BUCKETS: Duration = Duration::from_secs(20);
+    /// A page of a refresh of all regions: as long as the refreshes are apart, weighted.
+    pub(crate) const fn region_refresh(interval: Duration) -> Duration {
+        interval.saturating_mul(2)
+    }
     /// What never gives up by itself: only a deadline ends it.
     pub(crate) const UNLIMITED: Duration = Duration::MAX;
 }
@@ -346,6 +360,11 @@ impl Backoff {
         }
     }
 
+    /// How much may be waited in all.
+    pub(crate) const fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// How long was waited in all.
     #[cfg(test)]
     pub(crate) fn total(&self) -> Duration {
@@ -420,21 +439,50 @@ mod tests {
         }
     }
 
-    /// control-plane.md §3.4, transactions.md §1.3, raw.md §1: milliseconds, times 2 where «W».
+    /// control-plane.md §3.4, transactions.md §1.3, raw.md §1: every row of the table, in its order, in
+    /// milliseconds, times 2 where «W». Rows of what is not there yet are named as such: whoever brings
+    /// it gives it its number here.
     #[test]
     fn budgets_are_those_of_the_tables() {
-        for (budget, base, weight) in [
-            (budget::RAW, 20_000, 1),
-            (budget::TSO, 15_000, 2),
-            (budget::SNAPSHOT, 20_000, 2),
-            (budget::PREWRITE, 40_000, 2),
-            (budget::COMMIT, 40_000, 2),
-            (budget::SECONDARIES, 41_000, 2),
-            (budget::CLEANUP, 20_000, 2),
-            (budget::RESOLVE, 40_000, 1),
-            (budget::PD, 20_000, 2),
-        ] {
-            assert_eq!(budget, ms(base * weight));
+        enum Row {
+            Is(Duration),
+            NotYet,
+        }
+        use Row::{Is, NotYet};
+        let weighted = |base: u64| ms(base * 2);
+        let rows = [
+            ("TSO fetch", weighted(15_000), Is(budget::TSO)),
+            ("prewrite", weighted(40_000), Is(budget::PREWRITE)),
+            ("commit primary", weighted(40_000), Is(budget::COMMIT)),
+            ("cleanup", weighted(20_000), Is(budget::CLEANUP)),
+            ("pessimistic lock", weighted(20_000), Is(budget::PESSIMISTIC_LOCK)),
+            ("pessimistic rollback", weighted(20_000), NotYet),
+            ("keep-alive", weighted(20_000), Is(budget::HEARTBEAT)),
+            ("txn status check", ms(20_000), Is(budget::TXN_STATUS)),
+            ("GC resolve", weighted(100_000), Is(budget::GC)),
+            ("locate region (range task)", weighted(20_000), Is(budget::PD)),
+            ("wait scatter", weighted(120_000), NotYet),
+            ("bucket refresh background", ms(20_000), Is(budget::BUCKETS)),
+            ("region preload", weighted(20_000), Is(budget::PD)),
+            ("snapshot get, batch get, scan next", weighted(20_000), Is(budget::SNAPSHOT)),
+            ("commit secondaries", weighted(41_000), Is(budget::SECONDARIES)),
+            ("pipelined", weighted(41_000), NotYet),
+            ("broadcast txn status", weighted(10_000), NotYet),
+            ("async resolve", ms(40_000), Is(budget::RESOLVE)),
+            ("delete-range per region", weighted(100_000), NotYet),
+            ("split regions, of one key", weighted(20_000), NotYet),
+            ("split regions, of six or more", weighted(120_000), NotYet),
+            ("raw ops", ms(20_000), Is(budget::RAW)),
+            ("stream re-create loop", Duration::MAX, Is(budget::UNLIMITED)),
+            ("periodic region refresh, of 300 s", weighted(300_000), {
+                Is(budget::region_refresh(Duration::from_secs(300)))
+            }),
+        ];
+        for (row, expected, here) in rows {
+            match here {
+                Is(found) => assert_eq!(found, expected, "{row}"),
+                NotYet => {}
+            }
         }
     }
 
@@ -455,7 +503,7 @@ mod tests {
             (TxnNotFound, lock.clone()),
             (StaleCommand, ErrorKind::RegionUnavailable),
             (MaxTsNotSynced, ErrorKind::RegionUnavailable),
-            (CommitTsLag, ErrorKind::PdUnavailable),
+            (CommitTsLag, ErrorKind::CommitTsLag),
             (RegionNotInitialized, ErrorKind::RegionUnavailable),
             (IsWitness, ErrorKind::RegionUnavailable),
         ] {

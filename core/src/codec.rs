@@ -157,6 +157,16 @@ impl KeyCodec {
         }
     }
 
+    /// The exclusive end with which PD is asked for the regions of a range. No end is the end of all
+    /// keys, or of the keyspace's.
+    pub(crate) fn end_to_pd(self, end: &Key) -> Key {
+        match self {
+            Self::Raw | Self::Txn if end.is_empty() => Key::new(),
+            Self::Keyspace(prefix) if end.is_empty() => encode(&prefix.end()),
+            Self::Raw | Self::Txn | Self::Keyspace(_) => self.to_pd(end),
+        }
+    }
+
     /// A region's bounds as PD or a store sent them. An empty bound is «no bound» and stays empty.
     ///
     /// # Errors
@@ -279,6 +289,12 @@ mod tests {
         let txn = KeyCodec::new(KeyMode::Txn);
         assert_eq!(txn.to_pd(&start), encode(b"b"));
         assert_eq!(txn.to_pd(&Key::new()), encode(b""));
+        // As an end the empty key is none.
+        assert_eq!(
+            (raw.end_to_pd(&Key::new()), txn.end_to_pd(&Key::new())),
+            (Key::new(), Key::new())
+        );
+        assert_eq!((raw.end_to_pd(&start), txn.end_to_pd(&start)), (start.clone(), encode(b"b")));
         assert_eq!(txn.range_from_pd(&encode(b"b"), &encode(b"n")), Ok(KeyRange::new("b", "n")));
         assert_eq!(txn.range_from_pd(&start, &end), Err(CodecError::Truncated));
         for codec in [raw, txn] {
@@ -391,6 +407,8 @@ mod tests {
             let codec = KeyCodec::Keyspace(prefix(mode, 7));
             assert_eq!(codec.to_pd(&"k".into()), encode(&[start, 0, 0, 7, b'k']));
             assert_eq!(codec.to_pd(&Key::new()), encode(&[start, 0, 0, 7]));
+            assert_eq!(codec.end_to_pd(&"k".into()), encode(&[start, 0, 0, 7, b'k']));
+            assert_eq!(codec.end_to_pd(&Key::new()), encode(&[start, 0, 0, 8]));
         }
     }
 

@@ -149,6 +149,8 @@ pub enum WakeReason {
     PdRefresh,
     /// Whoever wants a timestamp has waited long enough for company.
     Batch,
+    /// The locks of an open transaction have to be kept alive.
+    Heartbeat,
     /// A store has been silent for long.
     Probe,
 }

@@ -94,6 +94,10 @@ pub struct Config {
     /// asked if the timestamp is not known here. (In client-go this is off unless an application
     /// turns it on; here it is on, because such a read breaks the promises of async commit.)
     pub validate_read_timestamp: bool,
+    /// A read of a snapshot fails if the cluster's garbage collection may have removed what it should
+    /// have seen: PD is asked for the safe point every 10 s while snapshots are read, and reads wait for
+    /// it where it was not told for 90 s. Off only where nothing is ever collected.
+    pub check_visibility: bool,
     /// A leader of PD that cannot be reached is asked through a follower (off in client-go, too).
     pub enable_forwarding: bool,
     /// Followers of PD are asked about regions, too (off in client-go, too).
@@ -104,6 +108,10 @@ pub struct Config {
     pub region_ttl: Duration,
     /// A random part of this is added to `region_ttl` (60 s in client-go).
     pub region_ttl_jitter: Duration,
+    /// How often all regions are asked of PD anew, page by page and in the background, at most; a core
+    /// that is not used asks nothing (client-go's RegionsRefreshInterval). `None`, the default as in
+    /// client-go: each when it is wanted and not known, or no more to be trusted.
+    pub regions_refresh_interval: Option<Duration>,
     /// At how many bytes of keys and values a batch of prewrites, or of commits, is closed (16 KiB).
     pub txn_batch_size: usize,
     /// At how many bytes of keys and values a raw batch put is closed (16 KiB).
@@ -120,6 +128,11 @@ pub struct Config {
     pub resolve_lite_threshold: u64,
     /// How many fates of other transactions are remembered (2 048).
     pub fate_cache_size: usize,
+    /// Of how many transactions the locks are cleaned up at once in the background, for readers that
+    /// have gone on; beyond that readers wait for it (10 000).
+    pub max_background_resolves: usize,
+    /// How many locks a page of a scan of locks holds at most (1 024).
+    pub scan_lock_limit: u32,
 }
 
 impl Config {
@@ -148,11 +161,13 @@ impl Config {
             tso_follower_proxy: false,
             low_resolution_interval: Duration::from_secs(2),
             validate_read_timestamp: true,
+            check_visibility: true,
             enable_forwarding: false,
             enable_follower_handle: false,
             pd_breaker: BreakerConfig::default(),
             region_ttl: Duration::from_secs(600),
             region_ttl_jitter: Duration::from_secs(60),
+            regions_refresh_interval: None,
             txn_batch_size: 16 << 10,
             raw_batch_put_size: 16 << 10,
             raw_batch_keys: 512,
@@ -161,6 +176,8 @@ impl Config {
             max_batches: 128,
             resolve_lite_threshold: 512,
             fate_cache_size: 2_048,
+            max_background_resolves: 10_000,
+            scan_lock_limit: 1_024,
         }
     }
 }
@@ -200,11 +217,13 @@ mod tests {
             tso_follower_proxy,
             low_resolution_interval,
             validate_read_timestamp,
+            check_visibility,
             enable_forwarding,
             enable_follower_handle,
             pd_breaker,
             region_ttl,
             region_ttl_jitter,
+            regions_refresh_interval,
             txn_batch_size,
             raw_batch_put_size,
             raw_batch_keys,
@@ -213,6 +232,8 @@ mod tests {
             max_batches,
             resolve_lite_threshold,
             fate_cache_size,
+            max_background_resolves,
+            scan_lock_limit,
         } = Config::new(vec!["pd:1".into()], KeyMode::Raw);
         assert_eq!((pd_endpoints, mode), (vec!["pd:1".into()], KeyMode::Raw));
         assert_eq!(api, Api::V1, "raw.md §2");
@@ -245,6 +266,8 @@ mod tests {
             ("own, batches at once", count(max_batches), 128),
             ("transactions.md §1.4, lite threshold", resolve_lite_threshold, 512),
             ("transactions.md §1.4, resolved-status cache", count(fate_cache_size), 2_048),
+            ("transactions.md §1.4, async resolve permits", count(max_background_resolves), 10_000),
+            ("transactions.md §1.4, GCScanLockLimit", scan_lock_limit.into(), 1_024),
             ("control-plane.md §4.6, threshold", error_percent.into(), 0),
             ("control-plane.md §4.6, min QPS", min_qps.into(), 10),
             ("control-plane.md §4.6, window", ms(window), 30_000),
@@ -257,9 +280,11 @@ mod tests {
         let switches = [
             ("control-plane.md §5.6, StoreLimit is 0", max_store_requests.is_some(), false),
             ("control-plane.md §12.4; on here, see the field", validate_read_timestamp, true),
+            ("transactions.md §17.7, CheckVisibility", check_visibility, true),
             ("control-plane.md §14.1, forwarding", enable_forwarding, false),
             ("control-plane.md §14.3, follower proxy", tso_follower_proxy, false),
             ("control-plane.md §14.2, follower handle", enable_follower_handle, false),
+            ("control-plane.md §4.10, full refresh", regions_refresh_interval.is_some(), false),
         ];
         for (row, found, expected) in switches {
             assert_eq!(found, expected, "{row}");

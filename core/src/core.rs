@@ -8,15 +8,18 @@ use crate::config::Config;
 use crate::digest::digest_of;
 use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
+use crate::heartbeat::{Heartbeats, LocksLost};
 use crate::id::{CommandId, OpId};
 use crate::keyspace::Tenancy;
-use crate::op::{Op, Step, Stop};
+use crate::op::{Op, Passes, Step, Stop};
 use crate::operation::{OpOptions, Operation, Reply};
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region::{RegionCache, RegionFacts};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolution, Resolver};
+use crate::safe_point::SafePoint;
 use crate::shared::{
     CallWake, CommandOwner, Cx, Encoder, Owner, Ready, Shared, Tag, TimerTarget, Wake,
 };
@@ -25,6 +28,7 @@ use crate::stats::Stats;
 use crate::store::{StoreFacts, StoreTable};
 use crate::time::Instant;
 use crate::timer::{TimerId, Timers};
+use crate::timestamp::Timestamp;
 use crate::tso::Tso;
 use crate::wire::Response;
 
@@ -56,7 +60,10 @@ impl Core {
             tenancy: Tenancy::new(&config.api),
             pd: Pd::new(&config),
             oracle: Oracle::new(config.low_resolution_interval, now),
+            safe_point: SafePoint::default(),
+            passes: Passes::default(),
             regions: RegionCache::new(config.region_ttl),
+            refresh: Refresh::new(config.regions_refresh_interval, now),
             config,
             seed,
             now,
@@ -65,6 +72,7 @@ impl Core {
             stores: StoreTable::default(),
             tso: Tso::new(),
             resolver: Resolver::new(),
+            heartbeats: Heartbeats::new(),
             calls: Slab::new(),
             inflight: Slab::new(),
             timers: Timers::new(),
@@ -168,6 +176,7 @@ impl Core {
                 TimerTarget::TsoFlight(flight) => self.shared.tso_flight_timer(flight),
                 TimerTarget::TsoCompany => self.shared.tso_company_timer(),
                 TimerTarget::TsoRest => self.shared.tso_rest_timer(),
+                TimerTarget::Heartbeat(handle) => self.shared.heartbeat_timer(handle),
                 TimerTarget::Probe(store) => self.shared.probe_timer(store),
             }
             self.run();
@@ -194,12 +203,15 @@ impl Core {
         let stopping: Vec<OpId> = self
             .ops
             .iter()
-            .filter(|(_, slot)| !matches!(slot.op, Op::Commit(_) | Op::Rollback(_)))
+            .filter(|(_, slot)| !slot.op.outlives_close())
             .map(|(handle, _)| OpId(handle))
             .collect();
         for id in stopping {
             self.stop(id, Stop::Closed);
         }
+        let committing: Vec<_> =
+            self.ops.iter().filter_map(|(_, slot)| slot.op.commits()).collect();
+        self.shared.stop_heartbeats_but(&committing);
         self.run();
     }
 
@@ -242,6 +254,11 @@ impl Core {
 
     // ---- facts ---------------------------------------------------------------------------------
 
+    /// What it draws from.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
     /// What has been done so far, in numbers.
     pub fn stats(&self) -> &Stats {
         &self.shared.stats
@@ -264,12 +281,29 @@ impl Core {
         self.shared.stores.facts(self.shared.now)
     }
 
+    /// Whether a pessimistic transaction that has not ended has lost its locks, and why. It may commit
+    /// or roll back, and nothing else: [`Operation::Lock`] is refused with
+    /// [`ErrorKind::LocksExpired`].
+    pub fn locks_lost(&self, start_ts: Timestamp) -> Option<LocksLost> {
+        self.shared.heartbeats.lost(start_ts)
+    }
+
+    /// Whose locks are in somebody's way at the moment, what is done about it, and for whom
+    /// (`transactions.md` §16.6), in the order of the transactions' starts.
+    pub fn resolutions(&self) -> Vec<Resolution> {
+        self.shared.resolver.facts()
+    }
+
     /// Nothing is left that is worth driving for: no operation, no commit or rollback that settles in
     /// the background, and nothing to be polled. What is done for others (cleaning up the locks of
-    /// foreign transactions, questions to PD that nobody waits for any more) does not count.
+    /// foreign transactions, questions to PD that nobody waits for any more, heartbeats of transactions
+    /// that are open) does not count.
     pub fn is_idle(&self) -> bool {
         let shared = &self.shared;
-        self.ops.is_empty() && shared.commands.is_empty() && shared.events.is_empty()
+        self.ops.is_empty()
+            && shared.commands.is_empty()
+            && shared.events.is_empty()
+            && !(shared.closing && shared.resolver.is_busy())
     }
 
     /// A digest of the whole state: equal digests, equal futures. Costs a walk over the state.
@@ -296,6 +330,9 @@ impl Core {
                 Ready::Owner(Owner::Resolution(handle), tag, wake) => {
                     self.shared.step_inquiry(handle, tag, wake);
                 }
+                Ready::Owner(Owner::Heartbeat(handle), tag, wake) => {
+                    self.shared.step_heartbeat(handle, tag, wake);
+                }
             }
         }
     }
@@ -308,7 +345,10 @@ impl Core {
         let Some(mut slot) = self.ops.take(id.0) else {
             return;
         };
-        let mut cx = Cx { shared: &mut self.shared, owner: Owner::Op(id), draws: &mut slot.draws };
+        // A deadline that has just fired is now.
+        let deadline = self.shared.timers.at(slot.deadline).unwrap_or(self.shared.now);
+        let shared = &mut self.shared;
+        let mut cx = Cx { shared, owner: Owner::Op(id), deadline, draws: &mut slot.draws };
         let next = step(slot.op, &mut cx);
         match next {
             Step::Next(op) => {

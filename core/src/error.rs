@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::id::{RegionVersion, StoreId};
+use crate::operation::Assertion;
 use crate::timestamp::Timestamp;
 
 /// Why an operation failed: a kind that a program can act on, and what a person wants to know.
@@ -72,6 +73,29 @@ pub enum ErrorKind {
     DiskFull,
     /// The request is too large for the server.
     TooLarge,
+    /// The key is longer than a key can be. Nothing was changed.
+    KeyTooLarge {
+        /// Its bytes.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The key and its value are larger than the transaction's limit for an entry. Nothing was
+    /// changed.
+    EntryTooLarge {
+        /// The bytes of both.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The transaction would become larger than its limit. Nothing was changed: it can be committed
+    /// as it is.
+    TxnTooLarge {
+        /// The bytes that all its keys and values would have.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The server refused the request, in its own words.
     Refused,
     /// The server answered something that the protocol does not allow.
@@ -92,10 +116,53 @@ pub enum ErrorKind {
         /// Who holds it.
         lock_ts: u64,
     },
+    /// A lock of another transaction is in the way, and the request was not to wait for it (NOWAIT).
+    LockNotAvailable {
+        /// The key.
+        key: Bytes,
+        /// Who holds it; 0 if the server did not say.
+        lock_ts: u64,
+    },
+    /// Waiting for the lock would close a circle of transactions that wait for each other.
+    Deadlock(Box<Deadlock>),
+    /// The transaction's locks are no longer kept alive: it has been open for longer than locks may
+    /// be, or its primary lock was found gone. It may only commit or roll back.
+    LocksExpired,
     /// The transaction was rolled back, by its own time to live or by another client.
     TxnRolledBack,
     /// The transaction may succeed when it is run again from its start.
     TxnRetryable,
+    /// The application's own error, for drivers that carry those, too. The core never tells it.
+    Application,
+    /// The snapshot is older than the cluster's safe point: versions that it should see may have been
+    /// removed by garbage collection. Reading it again cannot help; a new transaction can.
+    TxnAbortedByGc,
+    /// What the transaction believed about a key is not so: a mistake in the program, or lost data.
+    AssertionFailed(Box<AssertionFailure>),
+    /// PD's timestamps did not pass the one that the commit has to wait for, in the time allowed.
+    CommitTsLag,
+    /// The commit timestamp would be larger than the transaction allows.
+    CommitTsTooLarge {
+        /// The timestamp.
+        commit_ts: Timestamp,
+        /// The largest one allowed.
+        bound: Timestamp,
+    },
+}
+
+/// An assertion about a key that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssertionFailure {
+    /// The transaction; 0 if the server did not say.
+    pub start_ts: u64,
+    /// The key.
+    pub key: Bytes,
+    /// What was believed.
+    pub assertion: Assertion,
+    /// The start of the transaction that wrote what is there; 0 if that is nothing, or not known.
+    pub existing_start_ts: u64,
+    /// The commit of it; 0 if that is nothing, or not known.
+    pub existing_commit_ts: u64,
 }
 
 /// Why a keyspace cannot be used.
@@ -144,6 +211,43 @@ pub struct WriteConflict {
     pub reason: ConflictReason,
 }
 
+/// A circle of transactions that wait for each other (`kvrpcpb.Deadlock`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Deadlock {
+    /// The transaction that holds the key that was asked for.
+    pub lock_ts: u64,
+    /// The key that was asked for.
+    pub lock_key: Bytes,
+    /// The hash of the key with which the circle closes: see [`Deadlock::deadlock_key`].
+    pub deadlock_key_hash: u64,
+    /// The key with which the circle closes: the one that this transaction holds and another waits
+    /// for. Empty if the server does not say.
+    pub deadlock_key: Bytes,
+    /// Who waits for whom, in the order of the circle.
+    pub wait_chain: Vec<WaitForEntry>,
+    /// The circle closes with a key that this very call has locked. It was released before this was
+    /// told, so the same call may be made again (`transactions.md` §13.6). Otherwise the transaction
+    /// has to be rolled back for the others to go on.
+    pub retryable: bool,
+}
+
+/// A transaction that waits for another (`deadlock.WaitForEntry`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WaitForEntry {
+    /// Who waits.
+    pub txn: u64,
+    /// For whom.
+    pub wait_for_txn: u64,
+    /// For which key.
+    pub key: Bytes,
+    /// The key's hash.
+    pub key_hash: u64,
+    /// The resource group tag of the request that waits.
+    pub resource_group_tag: Bytes,
+    /// For how long it has waited.
+    pub waited: std::time::Duration,
+}
+
 /// Why a write conflict is one (`kvrpcpb.WriteConflict.Reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -162,6 +266,21 @@ pub enum ConflictReason {
     LazyUniquenessCheck,
     /// A key without lock was written in the meantime.
     NotLockedKeyConflict,
+}
+
+impl AssertionFailure {
+    /// As the error of a transaction that ends with it.
+    pub fn into_error(self) -> Error {
+        let belief = match self.assertion {
+            Assertion::Exist => "the key was believed to have a value, and has none".to_owned(),
+            Assertion::NotExist => format!(
+                "the key was believed to have no value, and has had one since {}",
+                self.existing_commit_ts
+            ),
+            Assertion::None => "an assertion about the key does not hold".to_owned(),
+        };
+        Error::new(ErrorKind::AssertionFailed(Box::new(self)), belief)
+    }
 }
 
 impl Error {

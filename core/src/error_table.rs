@@ -70,6 +70,16 @@ fn told(mode: KeyMode, inputs: &[&str]) -> String {
     last.lines().next_back().unwrap_or_default().to_owned()
 }
 
+/// How a first lock call ends, with these options and keys and this answer.
+fn lock(call: &str, answer: Option<&str>) -> End {
+    let mut story = Story::new(Txn, "..=1");
+    story.play(&format!("lock @2.0 @2.0 primary a new {call}"));
+    if let Some(answer) = answer {
+        story.play(&format!("1 {answer}"));
+    }
+    In(story.last_error.expect("an error"))
+}
+
 fn conflict() -> ErrorKind {
     ErrorKind::WriteConflict(Box::new(WriteConflict {
         start_ts: crate::Timestamp::from_version(1).expect("one"),
@@ -103,8 +113,16 @@ fn each_sentinel_has_its_kind() {
             spent(BackoffKind::MaxTsNotSynced),
             Some(RegionUnavailable),
         ),
-        ("ErrLockAcquireFailAndNoWaitSet", Later("pessimistic transactions"), None),
-        ("ErrLockWaitTimeout", Later("pessimistic transactions"), None),
+        (
+            "ErrLockAcquireFailAndNoWaitSet",
+            lock("nowait a", Some("locked a of @1.0 updated 5")),
+            Some(LockNotAvailable { key: "a".into(), lock_ts: 1 << 18 }),
+        ),
+        (
+            "ErrLockWaitTimeout",
+            lock("wait:0 a", Some("locked a of @1.0 updated 5")),
+            Some(LockWaitTimeout { key: "a".into(), lock_ts: 1 << 18 }),
+        ),
         ("ErrResolveLockTimeout, write", spent(BackoffKind::TxnLock), Some(locked())),
         ("ErrResolveLockTimeout, read", spent(BackoffKind::TxnLockFast), Some(locked())),
         ("ErrResolveLockTimeout, not found", spent(BackoffKind::TxnNotFound), Some(locked())),
@@ -130,7 +148,7 @@ fn each_sentinel_has_its_kind() {
             Some(RegionUnavailable),
         ),
         ("ErrTiKVDiskFull", spent(BackoffKind::DiskFull), Some(DiskFull)),
-        ("ErrCommitTSLag", spent(BackoffKind::CommitTsLag), Some(PdUnavailable)),
+        ("ErrCommitTSLag", spent(BackoffKind::CommitTsLag), Some(CommitTsLag)),
         (
             "ErrRegionRecoveryInProgress",
             spent(BackoffKind::RegionRecoveryInProgress),
@@ -188,7 +206,11 @@ fn each_type_has_its_kind() {
     let exists = kvrpcpb::AlreadyExist { key: "k".into() };
     let rows = [
         ("ErrQueryInterruptedWithSignal", Well("see ErrQueryInterrupted"), None),
-        ("ErrDeadlock", key(kvrpcpb::KeyError { deadlock: none(), ..empty() }), Some(TxnRetryable)),
+        (
+            "ErrDeadlock",
+            key(kvrpcpb::KeyError { deadlock: none(), ..empty() }),
+            Some(Deadlock(Box::default())),
+        ),
         ("PDError", In(pd.unwrap_err()), Some(PdRefused)),
         (
             "ErrKeyExist",
@@ -206,19 +228,37 @@ fn each_type_has_its_kind() {
             key(kvrpcpb::KeyError { retryable: "again".into(), ..empty() }),
             Some(TxnRetryable),
         ),
-        ("ErrTxnTooLarge", buffered(|limits| limits.total = 5, 1, "12345"), Some(TooLarge)),
-        ("ErrKeyTooLarge", buffered(|_| (), 65_536, "v"), Some(TooLarge)),
-        ("ErrEntryTooLarge", buffered(|limits| limits.entry = 5, 1, "12345"), Some(TooLarge)),
+        (
+            "ErrTxnTooLarge",
+            buffered(|limits| limits.total = 5, 1, "12345"),
+            Some(TxnTooLarge { size: 6, limit: 5 }),
+        ),
+        (
+            "ErrKeyTooLarge",
+            buffered(|_| (), 65_536, "v"),
+            Some(KeyTooLarge { size: 65_536, limit: 65_535 }),
+        ),
+        (
+            "ErrEntryTooLarge",
+            buffered(|limits| limits.entry = 5, 1, "12345"),
+            Some(EntryTooLarge { size: 6, limit: 5 }),
+        ),
         ("ErrPDServerTimeout", spent(BackoffKind::PdRpc), Some(PdUnavailable)),
-        ("ErrTxnAbortedByGC", Later("GC safe points"), None),
+        ("ErrTxnAbortedByGC", Well("see the operations below: a read tells it"), None),
         ("ErrTokenLimit", Well("a request over the limit waits for its turn"), None),
         (
             "ErrAssertionFailed",
             key(kvrpcpb::KeyError { assertion_failed: none(), ..empty() }),
-            Some(Refused),
+            Some(AssertionFailed(Box::new(crate::AssertionFailure {
+                start_ts: 0,
+                key: Default::default(),
+                assertion: crate::Assertion::None,
+                existing_start_ts: 0,
+                existing_commit_ts: 0,
+            }))),
         ),
-        ("ErrLockOnlyIfExistsNoReturnValue", Later("pessimistic transactions"), None),
-        ("ErrLockOnlyIfExistsNoPrimaryKey", Later("pessimistic transactions"), None),
+        ("ErrLockOnlyIfExistsNoReturnValue", lock("only a", None), Some(InvalidArgument)),
+        ("ErrLockOnlyIfExistsNoPrimaryKey", lock("values only a b", None), Some(InvalidArgument)),
         ("ErrLatestStaleRead", In(latest_stale_read()), Some(InvalidArgument)),
         ("ErrClientResourceGroupThrottled", Later("resource control"), None),
         ("ErrClientResourceGroupConfigUnavailable", Later("resource control"), None),
@@ -262,6 +302,12 @@ fn each_whole_operation_ends_as_its_row_says() {
             Txn,
             &["set validate", "ready", "silence tso", "tget k @1000.8", "1 @1000.7"],
             "= op 2: FutureTimestamp",
+        ),
+        (
+            "ErrTxnAbortedByGC",
+            Txn,
+            &["set visibility", "safe_point @901.0", "tget k @900.1", "1 none"],
+            "= TxnAbortedByGc",
         ),
         ("ErrTokenLimit", Raw, &["set limit 1", "get a", "get b", "1 none"], "= op 1: none"),
         ("ErrQueryInterrupted", Raw, &["get k", "cancel 1", "1 none"], ""),

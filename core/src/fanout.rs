@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::ops::Range;
 
 use crate::backoff::{Backoff, BackoffKind};
 use crate::command::WakeReason;
@@ -65,6 +66,18 @@ pub(crate) struct Piece {
     pub(crate) doubt: bool,
 }
 
+impl Piece {
+    /// Whether this item is among them.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        (self.start..self.end).contains(&index)
+    }
+
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+}
+
 /// Consecutive items of one region.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Batch {
@@ -91,8 +104,10 @@ pub(crate) struct Fanout<J> {
     /// Waiting for the region of the first pending item.
     locating: Option<Tag>,
     max_flying: usize,
-    /// Only the batch with the first item may fly, alone, until [`Fanout::open`].
+    /// Only the batch with the leading item may fly, alone, until [`Fanout::open`].
     gated: bool,
+    /// The item whose batch goes before the others.
+    lead: usize,
     first_tag: Tag,
     next_tag: Tag,
 }
@@ -125,14 +140,16 @@ impl<J: Job> Fanout<J> {
             locating: None,
             max_flying,
             gated: false,
+            lead: 0,
             first_tag,
             next_tag: first_tag,
         }
     }
 
-    /// Holds everything back but the batch with the first item.
-    pub(crate) fn gate(mut self) -> Self {
+    /// Holds everything back but the batch with this item.
+    pub(crate) fn gate(mut self, lead: usize) -> Self {
         self.gated = true;
+        self.lead = lead;
         self
     }
 
@@ -147,6 +164,18 @@ impl<J: Job> Fanout<J> {
             && self.batches.is_empty()
             && self.flying.is_empty()
             && self.parked.is_empty()
+    }
+
+    /// Whether an answer is awaited.
+    pub(crate) fn is_flying(&self) -> bool {
+        !self.flying.is_empty()
+    }
+
+    /// The items that wait to be sent for the first time, or were answered without doubt.
+    pub(crate) fn unsent(&self) -> Vec<Range<usize>> {
+        let waiting = self.pending.iter().chain(self.batches.iter().map(|batch| &batch.piece));
+        let unsent = waiting.filter(|piece| !piece.doubt && !piece.is_retry);
+        unsent.map(|piece| piece.start..piece.end).collect()
     }
 
     /// A number for a wait of this fan-out or of its owner. Each is given once.
@@ -184,21 +213,50 @@ impl<J: Job> Fanout<J> {
     }
 
     fn advance_first(&mut self, cx: &mut Cx<'_>) {
-        if !self.flying.is_empty() {
+        if !self.flying.is_empty() || self.locating.is_some() {
             return;
         }
-        let is_first = |batch: &Batch| batch.piece.start == 0;
-        if self.batches.front().is_none_or(|batch| !is_first(batch))
-            && self.pending.front().is_some_and(|piece| piece.start == 0)
-            && !self.group(cx)
-        {
+        let lead = self.lead;
+        let leads = |batch: &Batch| batch.piece.has(lead);
+        if !self.batches.iter().any(leads) && !self.group_lead(cx) {
             return;
         }
-        if self.batches.front().is_some_and(is_first)
-            && let Some(batch) = self.batches.pop_front()
+        if let Some(at) = self.batches.iter().position(leads)
+            && let Some(batch) = self.batches.remove(at)
         {
             self.send(batch, cx);
         }
+    }
+
+    /// As [`Fanout::group`], for the region of the leading item. What lies before that region waits.
+    fn group_lead(&mut self, cx: &mut Cx<'_>) -> bool {
+        let lead = self.lead;
+        let Some(at) = self.pending.iter().position(|piece| piece.has(lead)) else {
+            return false;
+        };
+        let Some(mut piece) = self.pending.remove(at) else {
+            return false;
+        };
+        if piece.start < lead {
+            let tag = self.fresh_tag();
+            let waiter = Waiter::Owner(cx.owner, tag);
+            let key = self.job.key(lead);
+            let Some(region) = cx.shared.locate(key, Seek::Containing, None, waiter) else {
+                self.locating = Some(tag);
+                self.pending.push_front(piece);
+                return false;
+            };
+            let first = cx.shared.regions.start_of(region).unwrap_or_default();
+            let before =
+                partition_point(lead - piece.start, |n| self.job.key(piece.start + n) < first);
+            if before > 0 {
+                let cut = piece.start + before;
+                self.pending.push_back(Piece { end: cut, ..piece.clone() });
+                piece.start = cut;
+            }
+        }
+        self.pending.push_front(piece);
+        self.group(cx)
     }
 
     fn send(&mut self, batch: Batch, cx: &mut Cx<'_>) {
@@ -251,8 +309,8 @@ impl<J: Job> Fanout<J> {
             self.batches.push_back(Batch { piece: share, region, region_items });
             start = cut;
         }
-        if piece.start == 0 {
-            // The first item's batch goes first, also when it comes back from a region that moved.
+        if (piece.start..end).contains(&self.lead) {
+            // The leading item's batch goes first, also when it comes back from a region that moved.
             self.batches.rotate_left(before);
         }
         piece.start = end;
@@ -301,6 +359,7 @@ impl<J: Job> Fanout<J> {
             | Wake::Resolved(_)
             | Wake::PdReady(_)
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pd(_) => Progress::Nothing,
         }
     }
@@ -331,8 +390,11 @@ impl<J: Job> Fanout<J> {
 
     fn call_ended(&mut self, mut batch: Batch, end: CallEnd) -> Progress {
         match end {
-            CallEnd::Answered { response, doubt, .. } => {
+            CallEnd::Answered { response, doubt, attempts, .. } => {
                 batch.piece.doubt |= doubt;
+                // transactions.md §8.2: whatever is sent for these items from now on, an earlier copy
+                // may have been received.
+                batch.piece.is_retry |= attempts > 1;
                 Progress::Answer { batch, response }
             }
             CallEnd::Regroup { backoff, doubt } => {
@@ -354,9 +416,9 @@ impl<J: Job> Fanout<J> {
         self.queue(piece);
     }
 
-    /// The first item's piece goes to the head of the line: the others may be held back for it.
+    /// The leading item's piece goes to the head of the line: the others may be held back for it.
     fn queue(&mut self, piece: Piece) {
-        if piece.start == 0 && self.locating.is_none() {
+        if piece.has(self.lead) && self.locating.is_none() {
             self.pending.push_front(piece);
         } else {
             self.pending.push_back(piece);
@@ -390,6 +452,35 @@ impl<J: Job> Fanout<J> {
                 .flying
                 .values()
                 .any(|flying| flying.batch.piece.doubt || cx.shared.call_is_in_doubt(flying.call))
+    }
+
+    /// Whether everything that has no answer yet may have been executed all the same, so that nothing
+    /// shows that it was not.
+    pub(crate) fn is_all_in_doubt(&self, cx: &Cx<'_>) -> bool {
+        let mut waiting = self.pending.iter().chain(self.parked.values());
+        waiting.all(|piece| piece.doubt)
+            && self.batches.iter().all(|batch| batch.piece.doubt)
+            && self
+                .flying
+                .values()
+                .all(|flying| flying.batch.piece.doubt || cx.shared.call_is_in_doubt(flying.call))
+    }
+
+    /// Whether all items are still together, in what is or would be one request.
+    pub(crate) fn is_whole(&self) -> bool {
+        let waiting = self.pending.iter().chain(self.parked.values());
+        let batches = self.batches.iter().chain(self.flying.values().map(|flying| &flying.batch));
+        let mut pieces = waiting.chain(batches.map(|batch| &batch.piece));
+        pieces.next().is_some_and(|piece| piece.len() == self.job.len())
+    }
+
+    /// Sends nothing more: what is out is waited for, everything else is given up.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
+        let flying = std::mem::take(&mut self.flying);
+        let (out, rest) = flying.into_iter().partition(|(_, one)| cx.shared.send_no_more(one.call));
+        self.flying = rest;
+        self.abandon(cx);
+        self.flying = out;
     }
 
     /// Gives everything up. What is told of all batches together: whether any may have been executed.

@@ -343,6 +343,43 @@ fn a_lock_is_resolved_within_the_keyspace() {
     );
 }
 
+/// So are the secondaries of an async commit, pessimistic locks, and locks that are scanned: nothing of a
+/// neighbour is asked for.
+#[test]
+fn locks_of_every_kind_are_resolved_within_the_keyspace() {
+    story_in(
+        "tenant",
+        Txn,
+        ONE,
+        "
+        $ tget a @990.0
+        > 1 store 1 KvGet x<00><00><05>a @990.0 | region 1 keyspace tenant
+        $ pass 5000
+        $ 1 locked x<00><00><05>a primary x<00><00><05>p of @980.0 async
+        > 2 store 1 KvCheckTxnStatus x<00><00><05>p of @980.0 for @990.0 now @6000.1 | region 1 keyspace tenant
+        $ 2 alive 3000 async @985.0 x<00><00><05>a x<00><00><05>m
+        > 3 store 1 KvCheckSecondaryLocks x<00><00><05>a x<00><00><05>m of @980.0 | region 1 keyspace tenant
+        $ 3 secondaries x<00><00><05>a@986.0 x<00><00><05>m@987.0
+        > 4 store 1 KvResolveLock x<00><00><05>a x<00><00><05>m x<00><00><05>p of @980.0 committed @987.0 | region 1 keyspace tenant
+        > 5 store 1 KvGet x<00><00><05>a @990.0 | region 1 retry keyspace tenant through @980.0
+        $ commit @995.0 b=1
+        > 6 store 1 KvPrewrite x<00><00><05>b*=1 @995.0 size 1 | region 1 keyspace tenant
+        $ 6 locked x<00><00><05>b primary x<00><00><05>q of @970.0 pessimistic for @971.0
+        > 7 store 1 KvCheckTxnStatus x<00><00><05>q of @970.0 for @995.0 now @6000.2 pessimistic | region 1 keyspace tenant
+        $ 7 missing
+        > 8 store 1 KvPessimisticRollback x<00><00><05>b of @970.0 until @971.0 | region 1 keyspace tenant
+        $ scan_locks .. @999.0 5
+        > 9 store 1 KvScanLock x<00><00><05>..x<00><00><06> until @999.0 limit 5 | region 1 keyspace tenant
+        $ 9 locks x<00><00><05>c of @100.0
+        = op 3: locks c of @100.0
+        $ resolve_locks c.. @999.0
+        > 10 store 1 KvScanLock x<00><00><05>c..x<00><00><06> until @999.0 limit 1024 | region 1 keyspace tenant
+        $ 10 locks x<00><00><06>d of @100.0
+        = op 4: Protocol: the server sent what it cannot: a key in an answer: it does not belong to the keyspace (region 1@1.1) (store 1)
+        ",
+    );
+}
+
 /// A key of somebody else in an answer is not handed out, and what a write did then is not known.
 #[test]
 fn a_key_of_another_keyspace_is_refused() {
@@ -430,4 +467,38 @@ fn a_keyspace_waits_for_a_leader_as_long_as_pd_is_looked_for() {
     }
     let waited = story.now.since(since).as_secs();
     assert!(told.contains("= PdUnavailable") && (99..102).contains(&waited), "{waited} {told}");
+}
+
+/// control-plane.md §4.5 to §4.7 in a keyspace: no end is the keyspace's end, and a region of somebody
+/// else is none, by its id neither.
+#[test]
+fn regions_of_a_keyspace() {
+    story_in(
+        "tenant",
+        Raw,
+        "..^r<00><00><05>=1 ^r<00><00><05>..k=2 k..^r<00><00><06>=3 ^r<00><00><06>..=4",
+        "
+        $ ready
+        = done
+        $ silence pd
+        $ regions ..
+        > 1 PD PdBatchScanRegions r<00><00><05><00><00><00><00><fb>..r<00><00><06><00><00><00><00><fb> limit 128
+        $ 1 ok
+        = op 2: region 2.1 ..k: ..k, region 3.1 k..: k..
+        $ keys z b
+        = op 3: region 2: b, region 3: z
+        $ locate_end
+        = op 4: region 3@1.1 k.. led from store 1
+        $ locate_id 3
+        = op 5: region 3@1.1 k.. led from store 1
+        $ locate_id 1
+        > 2 PD PdGetRegionById 1
+        $ 2 ok
+        = op 6: RegionUnavailable: region 1: it holds no key of the keyspace
+        $ pd_id 4
+        > 3 PD PdGetRegionById 4
+        $ 3 ok
+        = op 7: RegionUnavailable: region 4: it holds no key of the keyspace
+        ",
+    );
 }

@@ -38,10 +38,16 @@ mod error;
 #[cfg(test)]
 mod error_table;
 mod fanout;
+mod fingerprint;
+mod heartbeat;
+#[cfg(test)]
+mod heartbeat_stories;
 mod id;
 mod keyspace;
 #[cfg(test)]
 mod keyspace_stories;
+mod lock_plan;
+mod locks;
 mod op;
 mod operation;
 mod oracle;
@@ -53,6 +59,7 @@ mod pd_stories;
 mod region;
 mod region_call;
 mod resolve;
+mod safe_point;
 mod shared;
 mod slab;
 mod stats;
@@ -73,16 +80,26 @@ pub use crate::command::{
 pub use crate::config::{Api, Config, DEFAULT_KEYSPACE, KeyMode};
 pub use crate::core::Core;
 pub use crate::error::{
-    ConflictReason, Error, ErrorKind, Failure, GrpcStatus, KeyspaceProblem, Reason, WriteConflict,
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, Failure, GrpcStatus,
+    KeyspaceProblem, Reason, WaitForEntry, WriteConflict,
 };
+pub use crate::heartbeat::LocksLost;
 pub use crate::id::{CommandId, OpId, Peer, PeerRole, RegionVersion, StoreId};
+pub use crate::lock_plan::{
+    Found, LockKey, LockPlan, LockReply, LockWait, LockedKey, PessimisticRollbackPlan,
+};
+pub use crate::locks::{
+    FoundLock, LockKind, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
 pub use crate::operation::{
-    ColumnFamily, CommitOutcome, CommitPlan, Key, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawChecksum, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
-    ReadOperation, RegionRanges, Reply, ScanSpec, Value, next_key,
+    Assertion, ColumnFamily, CommitOutcome, CommitPlan, CommittedBy, Fallbacks, Key, KeyRange,
+    KvPair, LockState, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan, RawChecksum,
+    RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation, RegionKeys,
+    RegionLookup, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
-pub use crate::region::RegionFacts;
+pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
+pub use crate::resolve::{Resolution, ResolutionStage, ResolutionWaiter};
 pub use crate::stats::Stats;
 pub use crate::store::StoreFacts;
 pub use crate::time::Instant;

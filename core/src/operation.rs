@@ -7,9 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::error::AssertionFailure;
 use crate::id::RegionVersion;
+use crate::lock_plan::{LockPlan, LockReply, PessimisticRollbackPlan};
+use crate::locks::{
+    FoundLock, LocksResolved, ResolveLocksPlan, ScanLocksPlan, TxnState, TxnStatusPlan,
+};
+use crate::region::LocatedRegion;
 use crate::time::Instant;
 use crate::timestamp::Timestamp;
+use crate::txn::{ReadOptions, TxnOptions};
 
 /// A key as the application knows it: without any prefix or encoding.
 pub type Key = Bytes;
@@ -162,12 +169,35 @@ pub enum Operation {
         /// The ranges.
         ranges: Vec<KeyRange>,
     },
+    /// Which regions these keys lie in, whatever their order. Answered by [`Reply::KeyGroups`], in the
+    /// order of regions; within a group keys stand as they were given, repeats included.
+    GroupKeys {
+        /// The keys.
+        keys: Vec<Key>,
+    },
+    /// One region. Answered by [`Reply::Region`].
+    Region(RegionLookup),
+    /// Somebody who asked a store outside of the core was told that a region's buckets are at another
+    /// version. If the cached ones are older, they are fetched in the background, once at a time for
+    /// each region (`control-plane.md` §4.9). Answered by [`Reply::Done`] at once.
+    BucketsSeen {
+        /// The region, as it was asked.
+        region: RegionVersion,
+        /// The version of the buckets that the question was made along; 0 for none.
+        used: u64,
+        /// The version that the store told.
+        latest: u64,
+    },
     /// A read of a snapshot.
     Read {
         /// What to read.
         op: ReadOperation,
         /// As of when: every transaction committed at or before it is seen, no other is.
+        /// [`Timestamp::MAX`] reads what is committed when the request arrives, without a timestamp;
+        /// that is no snapshot, and two such reads may differ.
         at: Timestamp,
+        /// How, if not as usual.
+        options: Option<Arc<ReadOptions>>,
     },
     /// Commit a transaction. Answered by [`Reply::Commit`]; an `Err` means that nothing was sent.
     Commit(Box<CommitPlan>),
@@ -179,9 +209,31 @@ pub enum Operation {
         /// Every key that may be locked, the primary first.
         keys: Vec<Key>,
     },
+    /// Take pessimistic locks. Answered by [`Reply::Locked`]; from then on the primary is kept alive
+    /// until the transaction ends. After an error the call holds none of its keys: what it may have
+    /// taken is being released.
+    Lock(Box<LockPlan>),
+    /// Release pessimistic locks. Answered by [`Reply::Done`].
+    PessimisticRollback(Box<PessimisticRollbackPlan>),
+    /// Finds locks and leaves them alone. Answered by [`Reply::Locks`], in the order of the keys. What
+    /// is locked or unlocked meanwhile may be missed or told all the same.
+    ScanLocks(Box<ScanLocksPlan>),
+    /// Puts an end to every transaction that started at or before a safe point and has locks in a
+    /// range: committed if it was, rolled back if not, also if it is running (`transactions.md` §16.5).
+    /// Answered by [`Reply::LocksResolved`] when none of its locks is left there. Cancelled or failed,
+    /// it leaves the rest of the locks where they are.
+    ResolveLocks(Box<ResolveLocksPlan>),
+    /// What became of a transaction. Answered by [`Reply::TxnState`]. Asking may decide: a transaction
+    /// whose time is over, or whose primary is not written, is rolled back.
+    TxnStatus(Box<TxnStatusPlan>),
 }
 
 impl Operation {
+    /// A read as usual.
+    pub fn read(op: ReadOperation, at: Timestamp) -> Self {
+        Self::Read { op, at, options: None }
+    }
+
     /// Whether it has to do with time alone, and with no key.
     pub(crate) fn is_about_time(&self) -> bool {
         match self {
@@ -195,9 +247,17 @@ impl Operation {
             Self::Ready
             | Self::Raw { .. }
             | Self::Regions { .. }
+            | Self::GroupKeys { .. }
+            | Self::Region(_)
+            | Self::BucketsSeen { .. }
             | Self::Read { .. }
             | Self::Commit(_)
-            | Self::Rollback { .. } => false,
+            | Self::Rollback { .. }
+            | Self::Lock(_)
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
         }
     }
 }
@@ -365,11 +425,39 @@ impl RawChecksum {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RegionRanges {
     /// The region, at the version that was found.
-    pub region: RegionVersion,
-    /// All keys that belong to it.
-    pub bounds: KeyRange,
+    pub region: LocatedRegion,
     /// The parts, in the order of the ranges asked for.
     pub ranges: Vec<KeyRange>,
+}
+
+/// A region, and the keys that lie in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegionKeys {
+    /// The region, at the version that was found.
+    pub region: LocatedRegion,
+    /// The keys, in the order asked for.
+    pub keys: Vec<Key>,
+}
+
+/// Which region is meant, and who is asked (`control-plane.md` §4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegionLookup {
+    /// The region with `start ≤ key < end`.
+    Containing(Key),
+    /// The region with `start < key ≤ end`: where keys below the exclusive bound `key` end. For the
+    /// empty key, which as a bound is above all keys, the last region.
+    Before(Key),
+    /// The region with this id, in the latest version that is known.
+    /// [`ErrorKind::RegionUnavailable`](crate::ErrorKind::RegionUnavailable), without a second try, if
+    /// PD's leader knows none.
+    ById(u64),
+    /// As [`RegionLookup::Containing`], but nobody is asked: `None` if the region is not known, is not
+    /// to be used any more, or should be loaded anew.
+    Cached(Key),
+    /// The region with this id as PD's leader has it now, whatever is known. What it says is not kept:
+    /// for diagnostics.
+    ByIdFromPd(u64),
 }
 
 /// A read of a snapshot.
@@ -412,6 +500,38 @@ pub struct CommitPlan {
     pub mutations: Vec<Mutation>,
     /// How long the transaction has been open; a lock's time to live starts at `start_ts`, so this is added to it.
     pub open_for: Duration,
+    /// What was chosen about it.
+    pub options: Arc<TxnOptions>,
+    /// What its pessimistic locks say; `None` if it has never taken one.
+    pub pessimistic: Option<PessimisticPlan>,
+    /// An assertion that was seen to fail without asking: what was found when the key was locked
+    /// contradicts it. The transaction will not commit, but it is prewritten all the same, because a
+    /// lost lock would explain the contradiction, and is what should be told then
+    /// (`transactions.md` §5).
+    pub stashed_assertion: Option<Box<AssertionFailure>>,
+}
+
+/// The pessimistic locks of a transaction that commits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PessimisticPlan {
+    /// The primary that they name. One of the mutations has to lock it.
+    pub primary: Key,
+    /// The transaction's latest `for_update_ts`.
+    pub for_update_ts: Timestamp,
+}
+
+impl CommitPlan {
+    /// An optimistic transaction with the default options, begun just now.
+    pub fn new(start_ts: Timestamp, mutations: Vec<Mutation>) -> Self {
+        Self {
+            start_ts,
+            mutations,
+            open_for: Duration::ZERO,
+            options: Arc::default(),
+            pessimistic: None,
+            stashed_assertion: None,
+        }
+    }
 }
 
 /// One key's part in a transaction.
@@ -421,6 +541,47 @@ pub struct Mutation {
     pub key: Key,
     /// What happens to it.
     pub op: MutationOp,
+    /// Whether the transaction holds a pessimistic lock on it.
+    pub locked: LockState,
+    /// What is believed about the key, to be checked at [`TxnOptions::assertion_level`].
+    pub assertion: Assertion,
+}
+
+/// What a pessimistic transaction has done about a key before it commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LockState {
+    /// It holds no lock on it.
+    #[default]
+    Not,
+    /// It holds a lock on it, which the prewrite has to find.
+    Held,
+    /// It holds a lock on it that was taken at this `for_update_ts` by fair locking. The prewrite has
+    /// to find exactly this one (`transactions.md` §22.27).
+    HeldAt(Timestamp),
+    /// It holds no lock on it, and left the check for conflicts to the prewrite.
+    CheckAtPrewrite,
+}
+
+impl LockState {
+    /// Whether there should be a lock.
+    pub fn is_held(self) -> bool {
+        match self {
+            Self::Held | Self::HeldAt(_) => true,
+            Self::Not | Self::CheckAtPrewrite => false,
+        }
+    }
+}
+
+/// What is believed about a key that is written (`transactions.md` §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Assertion {
+    /// Nothing.
+    #[default]
+    None,
+    /// That it has a value.
+    Exist,
+    /// That it has none.
+    NotExist,
 }
 
 /// What a transaction does with a key.
@@ -440,6 +601,11 @@ pub enum MutationOp {
 }
 
 impl Mutation {
+    /// What an optimistic transaction does with `key`, believing nothing about it.
+    pub fn new(key: impl Into<Key>, op: MutationOp) -> Self {
+        Self { key: key.into(), op, locked: LockState::Not, assertion: Assertion::None }
+    }
+
     /// Key bytes plus value bytes: what batch sizes are measured in.
     pub fn size(&self) -> usize {
         self.key.len()
@@ -497,14 +663,26 @@ pub enum Reply {
     Checksum(RawChecksum),
     /// Regions.
     Regions(Vec<RegionRanges>),
+    /// Keys by region.
+    KeyGroups(Vec<RegionKeys>),
+    /// A region; `None` only where nobody was to be asked.
+    Region(Option<Box<LocatedRegion>>),
     /// What a plug-in answered.
     Bytes(Value),
     /// A timestamp.
     Timestamp(Timestamp),
     /// The external timestamp; `None` if none was ever stored.
     ExternalTimestamp(Option<Timestamp>),
+    /// Locks, in the order of their keys.
+    Locks(Vec<FoundLock>),
+    /// What came of putting an end to transactions.
+    LocksResolved(LocksResolved),
+    /// What is known of a transaction.
+    TxnState(TxnState),
     /// How a commit ended.
     Commit(CommitOutcome),
+    /// What was locked.
+    Locked(LockReply),
 }
 
 /// A commit ends in one of three ways, and the third is not an error to be retried.
@@ -515,9 +693,33 @@ pub enum CommitOutcome {
     Committed {
         /// The commit timestamp.
         at: Timestamp,
+        /// By which protocol.
+        by: CommittedBy,
+        /// Which faster protocols were given up on the way.
+        fallbacks: Fallbacks,
     },
     /// No reader will ever see it.
     Aborted(crate::error::Error),
     /// The decisive request may have been executed, or may yet be. Only a later read can tell.
     Undetermined(crate::error::Error),
+}
+
+/// By which protocol a transaction was committed (`transactions.md` §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommittedBy {
+    /// By the commit of its primary.
+    TwoPhase,
+    /// By the last of its locks.
+    Async,
+    /// With its only prewrite.
+    OnePhase,
+}
+
+/// The faster protocols that a transaction was fit for, set out with, and gave up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fallbacks {
+    /// Async commit: a store had to give a timestamp beyond what the transaction allows.
+    pub from_async: bool,
+    /// One-phase commit: for the same reason, or because it takes more than one request.
+    pub from_one_phase: bool,
 }

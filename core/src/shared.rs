@@ -18,15 +18,19 @@ use crate::command::{Call, Command, Destination, Event, WakeReason};
 use crate::config::Config;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
+use crate::heartbeat::Heartbeats;
 use crate::id::{CommandId, Handle, OpId, RegionVersion, StoreId};
 use crate::keyspace::Tenancy;
+use crate::op::Passes;
 use crate::operation::KeyRange;
 use crate::oracle::Oracle;
 use crate::pd::Pd;
 use crate::region::RegionCache;
 use crate::region::loader::Loader;
+use crate::region::refresh::Refresh;
 use crate::region_call::RegionCall;
 use crate::resolve::{Resolved, Resolver};
+use crate::safe_point::SafePoint;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::store::StoreTable;
@@ -47,6 +51,8 @@ pub(crate) enum Owner {
     Op(OpId),
     /// A resolution of another transaction's locks.
     Resolution(Handle),
+    /// The heartbeat of a transaction.
+    Heartbeat(Handle),
 }
 
 /// Who waits for a region or a store.
@@ -93,6 +99,8 @@ pub(crate) enum TimerTarget {
     TsoCompany,
     /// A pause before timestamps are asked for again.
     TsoRest,
+    /// The next heartbeat of a transaction is due.
+    Heartbeat(Handle),
     /// The probe of a store has taken too long.
     Probe(StoreId),
 }
@@ -112,6 +120,8 @@ pub(crate) enum Wake {
     PdReady(Result<(), Error>),
     /// The keyspace is known, or cannot be used.
     Keyspace(Result<(), Error>),
+    /// The safe point is known anew, or cannot be.
+    SafePoint(Result<(), Error>),
     /// PD's answer to a question of this owner.
     Pd(Result<Response, Error>),
     /// A pause is over.
@@ -192,11 +202,15 @@ pub(crate) struct Shared {
     pub(crate) closing: bool,
     pub(crate) regions: RegionCache,
     pub(crate) loader: Loader,
+    pub(crate) refresh: Refresh,
     pub(crate) stores: StoreTable,
     pub(crate) pd: Pd,
     pub(crate) tso: Tso,
     pub(crate) oracle: Oracle,
+    pub(crate) safe_point: SafePoint,
+    pub(crate) passes: Passes,
     pub(crate) resolver: Resolver,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) calls: Slab<RegionCall>,
     pub(crate) inflight: Slab<InFlight>,
     pub(crate) timers: Timers<TimerTarget>,
@@ -275,6 +289,8 @@ impl Shared {
 pub(crate) struct Cx<'a> {
     pub(crate) shared: &'a mut Shared,
     pub(crate) owner: Owner,
+    /// When the owner has to be over; [`Instant::NEVER`] if it is no operation.
+    pub(crate) deadline: Instant,
     /// The owner's private draws.
     pub(crate) draws: &'a mut Draws,
 }
@@ -306,6 +322,9 @@ pub(crate) struct CallSpec {
     pub(crate) extra: Option<Arc<crate::wire::ContextExtra>>,
     pub(crate) max_execution_ms: u64,
     pub(crate) timeout: Duration,
+    /// How long the first attempt may take, where that is less: the application's own limit for a read,
+    /// after which another replica is asked, and nobody is blamed.
+    pub(crate) first_timeout: Option<Duration>,
     /// An earlier copy may have been received, through another call.
     pub(crate) is_retry: bool,
     /// Tell the region's bounds with the answer.
@@ -330,6 +349,7 @@ impl CallSpec {
             extra: None,
             max_execution_ms: timeout.as_millis() as u64,
             timeout,
+            first_timeout: None,
             is_retry: false,
             wants_range: false,
             decisive: false,

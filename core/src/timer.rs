@@ -51,6 +51,11 @@ impl<T: Copy> Timers<T> {
         }
     }
 
+    /// When a wait is over; `None` if it has fired or was cancelled.
+    pub(crate) fn at(&self, id: TimerId) -> Option<Instant> {
+        self.live.get(id.0).map(|timer| timer.at)
+    }
+
     /// The next wait that is over at `now`.
     pub(crate) fn fire(&mut self, now: Instant) -> Option<T> {
         let &Reverse((at, _, handle)) = self.heap.peek()?;

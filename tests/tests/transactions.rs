@@ -376,7 +376,7 @@ async fn bad_input() {
         let empty = nothing.put("k", "").await.unwrap_err();
         assert_eq!(empty.kind(), &ErrorKind::InvalidArgument);
         let long = nothing.put("k".repeat(70_000), "v").await.unwrap_err();
-        assert_eq!(long.kind(), &ErrorKind::TooLarge);
+        assert_eq!(long.kind(), &ErrorKind::KeyTooLarge { size: 70_000, limit: 65_535 });
         assert_eq!(nothing.commit().await.unwrap(), None, "nothing to commit");
         let large = client.begin_optimistic().await.unwrap();
         large.put("k", "v".repeat(9 << 20)).await.unwrap();

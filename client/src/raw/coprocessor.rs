@@ -19,9 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anatase_core::{
-    KeyRange, Operation, RawCoprocessor, RawOperation, RegionRanges, RegionVersion,
-};
+use anatase_core::{KeyRange, Operation, RawCoprocessor, RawOperation, RegionRanges};
 use bytes::Bytes;
 
 use crate::ColumnFamily;
@@ -29,20 +27,11 @@ use crate::driver::Handle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Value};
 use crate::operation::{OperationFuture, kinds};
+use crate::regions::{Region, keys};
 use crate::runtime::Instant;
 
 /// How many questions are out at once. Each wake-up looks at all of them.
 const MAX_ASKING: usize = 64;
-
-/// A region, as it was when a question to it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Region {
-    /// Which one, and at which version.
-    pub version: RegionVersion,
-    /// All keys that belong to it; an empty end is the end of the key space.
-    pub range: Range<Key>,
-}
 
 /// Questions to a coprocessor plug-in about to be asked; see
 /// [`RawClient::coprocessor`](crate::RawClient::coprocessor).
@@ -160,7 +149,7 @@ impl Questions {
         let op = RawOperation::Coprocessor(Box::new(RawCoprocessor {
             name: self.name.clone(),
             version_req: self.version_req.clone(),
-            region: group.region,
+            region: group.region.version,
             ranges: group.ranges.clone(),
             data,
         }));
@@ -215,10 +204,6 @@ impl Questions {
     }
 }
 
-fn keys(range: &KeyRange) -> Range<Key> {
-    range.start.clone().into()..range.end.clone().into()
-}
-
 /// Nothing in it is ever pinned.
 impl<F> Unpin for CoprocessorFuture<F> {}
 
@@ -243,7 +228,7 @@ where
             while questions.asking.len() < MAX_ASKING
                 && let Some(group) = questions.groups.pop_front()
             {
-                let region = Region { version: group.region, range: keys(&group.bounds) };
+                let region = Region::from(group.region.clone());
                 let data = request(region, group.ranges.iter().map(keys).collect()).into();
                 questions.ask(group, data);
             }

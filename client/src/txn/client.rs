@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use anatase_core::{KeyMode, Operation, Timestamp};
 
+use super::options::TransactionOptions;
+use super::snapshot::Settings;
 use super::{Snapshot, Transaction};
 use crate::config::Config;
 use crate::connect;
 use crate::driver::{Handle, Over};
 use crate::error::{Error, Result};
-use crate::operation::{OperationFuture, kinds};
+use crate::operation::{Kind, OperationFuture, kinds};
+use crate::regions::Regions;
 use crate::request::Request;
 use crate::runtime::{DefaultRuntime, Instant, Runtime};
 use crate::transport::Transport;
@@ -39,9 +42,8 @@ use crate::transport::Transport;
 ///
 /// The type parameter only says where [`TransactionClient::new`] finds its runtime.
 pub struct TransactionClient<R> {
-    handle: Arc<Handle>,
-    timeout: Duration,
-    page: u32,
+    pub(super) handle: Arc<Handle>,
+    pub(super) settings: Settings,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -103,8 +105,13 @@ impl<R> TransactionClient<R> {
     }
 
     fn made(handle: Arc<Handle>, config: &Config) -> Self {
-        let (timeout, page) = (config.timeout, config.scan_page_size);
-        Self { handle, timeout, page, runtime: PhantomData }
+        let settings = Settings {
+            timeout: config.timeout,
+            page: config.scan_page_size,
+            cache: config.snapshot_cache_size,
+            limits: config.buffer_limits,
+        };
+        Self { handle, settings, runtime: PhantomData }
     }
 
     /// The id of the cluster, as PD names it.
@@ -112,14 +119,30 @@ impl<R> TransactionClient<R> {
         self.handle.driver.cluster_id()
     }
 
+    /// The regions of the cluster, as this client knows them.
+    pub fn regions(&self) -> Regions {
+        Regions::new(self.handle.clone(), self.settings.timeout)
+    }
+
     /// Begins an optimistic transaction: it reads a snapshot, keeps its writes to itself, and finds
     /// out at commit whether somebody else was faster. Costs one timestamp of PD.
     pub fn begin_optimistic(&self) -> Begin {
+        self.begin_with_options(TransactionOptions::new_optimistic())
+    }
+
+    /// Begins a pessimistic transaction: it locks each key before it writes it. Costs one timestamp of
+    /// PD.
+    pub fn begin_pessimistic(&self) -> Begin {
+        self.begin_with_options(TransactionOptions::new_pessimistic())
+    }
+
+    /// Begins a transaction with what was chosen about it.
+    pub fn begin_with_options(&self, options: TransactionOptions) -> Begin {
         Begin {
             handle: self.handle.clone(),
-            limit: self.timeout,
-            timeout: self.timeout,
-            page: self.page,
+            limit: self.settings.timeout,
+            settings: self.settings,
+            options: Box::new(options),
         }
     }
 
@@ -129,12 +152,17 @@ impl<R> TransactionClient<R> {
     /// [`ErrorKind::FutureTimestamp`](crate::ErrorKind::FutureTimestamp); only [`Timestamp::MAX`],
     /// which reads what is newest, is exempt.
     pub fn snapshot(&self, at: Timestamp) -> Snapshot {
-        Snapshot::new(self.handle.clone(), at, self.timeout, self.page)
+        Snapshot::new(self.handle.clone(), at, self.settings)
     }
 
     /// A fresh timestamp of PD: later than that of everything that has committed by now.
     pub fn current_timestamp(&self) -> Request<Timestamp> {
-        Request::new(self.handle.clone(), Operation::Timestamp, self.timeout, kinds::TIMESTAMP)
+        Request::new(
+            self.handle.clone(),
+            Operation::Timestamp,
+            self.settings.timeout,
+            kinds::TIMESTAMP,
+        )
     }
 
     /// A timestamp that PD handed out within the last two seconds (see
@@ -142,7 +170,7 @@ impl<R> TransactionClient<R> {
     /// since is not seen at it.
     pub fn low_resolution_timestamp(&self) -> Request<Timestamp> {
         let operation = Operation::LowResolutionTimestamp;
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::TIMESTAMP)
     }
 
     /// About the timestamp that PD handed out `previous` ago, most often without asking it.
@@ -152,21 +180,26 @@ impl<R> TransactionClient<R> {
     /// long ago.
     pub fn stale_timestamp(&self, previous: Duration) -> Request<Timestamp> {
         let operation = Operation::StaleTimestamp { previous };
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::TIMESTAMP)
     }
 
     /// The smallest of the timestamps that PD's timestamp services have reached; with a PD that has
     /// only one, which is the rule, a fresh timestamp.
     pub fn min_timestamp(&self) -> Request<Timestamp> {
         let operation = Operation::MinTimestamp;
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::TIMESTAMP)
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::TIMESTAMP)
     }
 
     /// The external timestamp: one that is kept in PD for whoever agrees on it. `None` if none was
     /// ever set.
     pub fn external_timestamp(&self) -> Request<Option<Timestamp>> {
         let operation = Operation::ExternalTimestamp;
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::EXTERNAL_TIMESTAMP)
+        Request::new(
+            self.handle.clone(),
+            operation,
+            self.settings.timeout,
+            kinds::EXTERNAL_TIMESTAMP,
+        )
     }
 
     /// Sets the external timestamp.
@@ -175,7 +208,7 @@ impl<R> TransactionClient<R> {
     /// [`ErrorKind::PdRefused`](crate::ErrorKind::PdRefused) if it would go back, or ahead of PD.
     pub fn set_external_timestamp(&self, to: Timestamp) -> Request<()> {
         let operation = Operation::SetExternalTimestamp(to);
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::WRITE)
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::WRITE)
     }
 
     /// Sets how old a low-resolution timestamp may be from now on, for all clones of this client: see
@@ -183,7 +216,15 @@ impl<R> TransactionClient<R> {
     /// new one in its time. Zero counts as a millisecond. Nothing is sent.
     pub fn set_low_resolution_interval(&self, interval: Duration) -> Request<()> {
         let operation = Operation::SetLowResolutionInterval(interval);
-        Request::new(self.handle.clone(), operation, self.timeout, kinds::WRITE)
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kinds::WRITE)
+    }
+
+    pub(crate) fn request<T>(&self, operation: Operation, kind: Kind<T>) -> Request<T> {
+        Request::new(self.handle.clone(), operation, self.settings.timeout, kind)
+    }
+
+    pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
+        self.handle.driver.resolutions()
     }
 
     /// Closes the client, all its clones and transactions: reads that are under way end with
@@ -202,12 +243,7 @@ impl<R> TransactionClient<R> {
 
 impl<R> Clone for TransactionClient<R> {
     fn clone(&self) -> Self {
-        Self {
-            handle: self.handle.clone(),
-            timeout: self.timeout,
-            page: self.page,
-            runtime: PhantomData,
-        }
+        Self { handle: self.handle.clone(), settings: self.settings, runtime: PhantomData }
     }
 }
 
@@ -222,14 +258,28 @@ impl<R> fmt::Debug for TransactionClient<R> {
 pub struct Begin {
     handle: Arc<Handle>,
     limit: Duration,
-    timeout: Duration,
-    page: u32,
+    settings: Settings,
+    options: Box<TransactionOptions>,
 }
 
 impl Begin {
     /// How long beginning may take, instead of [`Config::with_timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = timeout;
+        self
+    }
+
+    /// How many bytes a key of the transaction and its value may have together, instead of
+    /// [`Config::with_max_entry_size`].
+    pub fn max_entry_size(mut self, bytes: usize) -> Self {
+        self.options.limits.get_or_insert(self.settings.limits).entry = bytes;
+        self
+    }
+
+    /// How many bytes all keys and values of the transaction may have together, instead of
+    /// [`Config::with_max_transaction_size`].
+    pub fn max_transaction_size(mut self, bytes: usize) -> Self {
+        self.options.limits.get_or_insert(self.settings.limits).total = bytes;
         self
     }
 }
@@ -240,13 +290,14 @@ impl IntoFuture for Begin {
 
     fn into_future(self) -> BeginFuture {
         let begun = self.handle.driver.now();
-        let stamp = OperationFuture::new(
-            self.handle.clone(),
-            Operation::Timestamp,
-            self.limit,
-            kinds::TIMESTAMP,
-        );
-        BeginFuture { handle: self.handle, timeout: self.timeout, page: self.page, begun, stamp }
+        let Self { handle, limit, settings, options } = self;
+        let stamp = match options.start {
+            Some(start) => OperationFuture::settled(handle.clone(), Ok(start), kinds::TIMESTAMP),
+            None => {
+                OperationFuture::new(handle.clone(), Operation::Timestamp, limit, kinds::TIMESTAMP)
+            }
+        };
+        BeginFuture { handle, settings, options, begun, stamp }
     }
 }
 
@@ -264,8 +315,8 @@ impl fmt::Debug for Begin {
 #[must_use = "futures do nothing unless awaited"]
 pub struct BeginFuture {
     handle: Arc<Handle>,
-    timeout: Duration,
-    page: u32,
+    settings: Settings,
+    options: Box<TransactionOptions>,
     begun: Instant,
     stamp: OperationFuture<Timestamp>,
 }
@@ -276,8 +327,9 @@ impl Future for BeginFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Transaction>> {
         let this = self.get_mut();
         Pin::new(&mut this.stamp).poll(cx).map_ok(|start| {
-            let snapshot = Snapshot::new(this.handle.clone(), start, this.timeout, this.page);
-            Transaction::new(snapshot, this.handle.clone(), this.begun, this.timeout)
+            let snapshot = Snapshot::new(this.handle.clone(), start, this.settings);
+            let handle = this.handle.clone();
+            Transaction::new(snapshot, handle, this.begun, this.settings, &this.options)
         })
     }
 }

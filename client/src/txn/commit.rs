@@ -3,13 +3,12 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anatase_core::{CommitPlan, Operation, Timestamp};
+use anatase_core::{CommittedBy, Operation, Timestamp};
 
-use crate::driver::Handle;
+use super::Transaction;
 use crate::error::{Error, Result};
 use crate::operation::{OperationFuture, kinds};
 
@@ -21,6 +20,8 @@ pub enum CommitOutcome {
     Committed {
         /// The commit timestamp.
         at: Option<Timestamp>,
+        /// How it was committed; `None` if there was nothing to commit.
+        by: Option<CommittedBy>,
     },
     /// No reader will ever see it.
     Aborted(Error),
@@ -36,28 +37,22 @@ impl CommitOutcome {
     /// If it is not committed.
     pub fn into_result(self) -> Result<Option<Timestamp>> {
         match self {
-            Self::Committed { at } => Ok(at),
+            Self::Committed { at, .. } => Ok(at),
             Self::Aborted(error) | Self::Undetermined(error) => Err(error),
         }
     }
 }
 
-/// A commit about to be awaited.
+/// A commit about to be awaited. Dropping it rolls the transaction back.
 #[must_use = "a transaction commits when this is awaited"]
 pub struct Commit {
-    handle: Arc<Handle>,
-    /// `None` if there is nothing to commit.
-    plan: Option<Box<CommitPlan>>,
+    txn: Transaction,
     timeout: Duration,
 }
 
 impl Commit {
-    pub(crate) fn new(
-        handle: Arc<Handle>,
-        plan: Option<Box<CommitPlan>>,
-        timeout: Duration,
-    ) -> Self {
-        Self { handle, plan, timeout }
+    pub(crate) fn new(txn: Transaction, timeout: Duration) -> Self {
+        Self { txn, timeout }
     }
 
     /// How long it may take, instead of [`Config::with_timeout`](crate::Config::with_timeout). When
@@ -98,27 +93,59 @@ impl fmt::Debug for Commit {
 /// As [`Transaction::commit`](crate::Transaction::commit).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub struct CommitFuture {
-    /// `None` if there is nothing to commit.
-    operation: Option<OperationFuture<anatase_core::CommitOutcome>>,
+pub struct CommitFuture(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was sent: if it is dropped now, the transaction is rolled back.
+    New(Box<Commit>),
+    /// There is nothing to commit.
+    Nothing,
+    /// It cannot be committed as it is, and has been rolled back.
+    Unfit(Error),
+    Sent(OperationFuture<anatase_core::CommitOutcome>),
 }
 
 impl CommitFuture {
     fn new(commit: Commit) -> Self {
-        let Commit { handle, plan, timeout } = commit;
-        let operation = plan.map(|plan| {
-            OperationFuture::new(handle, Operation::Commit(plan), timeout, kinds::COMMIT)
-        });
-        Self { operation }
+        Self(Stage::New(Box::new(commit)))
+    }
+
+    /// From here on the core sees to the transaction's end, whatever becomes of this future.
+    fn begin(commit: Commit) -> Stage {
+        let Commit { txn, timeout } = commit;
+        let plan = txn.commit_plan();
+        let handle = txn.handle().clone();
+        // Rolls back what is not ended.
+        drop(txn);
+        match plan {
+            Ok(Some(plan)) => {
+                let operation = Operation::Commit(Box::new(plan));
+                Stage::Sent(OperationFuture::new(handle, operation, timeout, kinds::COMMIT))
+            }
+            Ok(None) => Stage::Nothing,
+            Err(error) => Stage::Unfit(error.into()),
+        }
     }
 
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<CommitOutcome> {
         use anatase_core::CommitOutcome as Core;
-        let Some(operation) = &mut self.operation else {
-            return Poll::Ready(CommitOutcome::Committed { at: None });
+        if let Stage::New(_) = &self.0
+            && let Stage::New(commit) = std::mem::replace(&mut self.0, Stage::Nothing)
+        {
+            self.0 = Self::begin(*commit);
+        }
+        let operation = match &mut self.0 {
+            Stage::Sent(operation) => operation,
+            Stage::New(_) | Stage::Nothing => {
+                return Poll::Ready(CommitOutcome::Committed { at: None, by: None });
+            }
+            Stage::Unfit(error) => return Poll::Ready(CommitOutcome::Aborted(error.clone())),
         };
         Pin::new(&mut *operation).poll(cx).map(|result| match result {
-            Ok(Core::Committed { at }) => CommitOutcome::Committed { at: Some(at) },
+            Ok(Core::Committed { at, by, .. }) => {
+                CommitOutcome::Committed { at: Some(at), by: Some(by) }
+            }
             Ok(Core::Aborted(error)) => {
                 CommitOutcome::Aborted(Error::from(error).after(operation.elapsed()))
             }

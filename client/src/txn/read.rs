@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anatase_core::{Operation, ReadOperation, ScanSpec};
+use anatase_core::txn::{Union, UnionStep};
+use anatase_core::{ReadOperation, ScanSpec};
 use bytes::Bytes;
 
 use super::Transaction;
@@ -53,7 +54,7 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
         let reader = Reader { txn, until };
         let step = match merge {
             Merge::Get { key, take } => {
-                let known = txn.buffer().get(&key);
+                let known = txn.state().buffer().get(&key);
                 match known {
                     Some(value) => Step::Known(Some(take(value))),
                     None => {
@@ -63,23 +64,32 @@ impl<'a, T> IntoFuture for TransactionRead<'a, T> {
                 }
             }
             Merge::BatchGet { keys, take } => {
-                let buffer = txn.buffer();
+                let state = txn.state();
                 let mut known = Vec::with_capacity(keys.len());
                 let mut missing = Vec::new();
                 for key in keys {
-                    let value = buffer.get(&key);
+                    let value = state.buffer().get(&key);
                     if value.is_none() {
                         missing.push(key);
                     }
                     known.push(value);
                 }
-                drop(buffer);
+                drop(state);
                 let read = reader.read(ReadOperation::BatchGet { keys: missing }, kinds::VALUES);
                 Step::BatchGet { read, known, take }
             }
             Merge::Scan { spec, take } => {
-                let read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
-                Step::Scan { read, limit: spec.limit as usize, spec, found: Vec::new(), take }
+                let ScanSpec { range, limit, reverse, key_only } = spec;
+                let union = Union::new(range, reverse, key_only);
+                match union.wants(limit).filter(|_| limit > 0) {
+                    Some(page) => {
+                        let read = reader.read(ReadOperation::Scan(page), kinds::PAGE);
+                        let (asked, limit) = (limit, limit as usize);
+                        let found = Vec::new();
+                        Step::Scan(Box::new(Scan { read, asked, limit, union, found, take }))
+                    }
+                    None => Step::Known(Some(take(Vec::new()))),
+                }
             }
         };
         TransactionReadFuture { reader, step }
@@ -108,7 +118,7 @@ struct Reader<'a> {
 }
 
 enum Step<T> {
-    /// The transaction has written it itself. `None` when taken.
+    /// The transaction has written it itself, or there is nothing to read. `None` when taken.
     Known(Option<T>),
     Get {
         read: OperationFuture<Option<Value>>,
@@ -120,16 +130,19 @@ enum Step<T> {
         known: Vec<Option<Option<Value>>>,
         take: fn(Vec<Option<Value>>) -> T,
     },
-    /// A page at a time: what the transaction has deleted makes a page shorter, and then another is
-    /// needed.
-    Scan {
-        read: OperationFuture<Page>,
-        limit: usize,
-        /// What `read` asks for.
-        spec: ScanSpec,
-        found: Vec<KvPair>,
-        take: fn(Vec<KvPair>) -> T,
-    },
+    Scan(Box<Scan<T>>),
+}
+
+/// A page at a time: what the transaction has deleted makes a page shorter, and then another is
+/// needed.
+struct Scan<T> {
+    read: OperationFuture<Page>,
+    /// For how many pairs it asks.
+    asked: u32,
+    limit: usize,
+    union: Union,
+    found: Vec<KvPair>,
+    take: fn(Vec<KvPair>) -> T,
 }
 
 type Page = Vec<anatase_core::KvPair>;
@@ -139,10 +152,8 @@ const MORE: u32 = 256;
 
 impl Reader<'_> {
     fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> OperationFuture<T> {
-        let handle = self.txn.handle();
-        let left = self.until.since(handle.driver.now());
-        let operation = Operation::Read { op, at: self.txn.start_timestamp() };
-        OperationFuture::new(handle.clone(), operation, left, kind)
+        let left = self.until.since(self.txn.handle().driver.now());
+        self.txn.snapshot_ref().read(op, kind).timeout(left).into_future()
     }
 }
 
@@ -171,19 +182,27 @@ impl<T> Future for TransactionReadFuture<'_, T> {
                     .collect();
                 Poll::Ready(Ok(take(values)))
             }
-            Step::Scan { read, limit, spec, found, take } => loop {
-                let page = ready!(Pin::new(&mut *read).poll(cx))?;
-                let overlay = reader.txn.buffer().overlay(spec, page);
-                let room = *limit - found.len();
-                found.extend(overlay.pairs.into_iter().take(room).map(KvPair::from));
-                match overlay.rest {
-                    Some(rest) if found.len() < *limit => {
-                        // Where one page was thinned out the next may be as well: a few more pairs
-                        // than needed cost less than one more round.
-                        *spec = ScanSpec { limit: rest.limit.max(MORE), ..rest };
-                        *read = reader.read(ReadOperation::Scan(spec.clone()), kinds::PAGE);
+            Step::Scan(scan) => loop {
+                let page = ready!(Pin::new(&mut scan.read).poll(cx))?;
+                scan.union.feed(scan.asked, page)?;
+                let state = reader.txn.state();
+                let over = loop {
+                    if scan.found.len() == scan.limit {
+                        break true;
                     }
-                    Some(_) | None => return Poll::Ready(Ok(take(std::mem::take(found)))),
+                    match scan.union.next(state.buffer()) {
+                        UnionStep::Pair(pair) => scan.found.push(pair.into()),
+                        UnionStep::End => break true,
+                        UnionStep::Feed => break false,
+                    }
+                };
+                drop(state);
+                // Where one page was thinned out the next may be as well: a few more pairs than
+                // needed cost less than one more round.
+                scan.asked = ((scan.limit - scan.found.len()) as u32).max(MORE);
+                match scan.union.wants(scan.asked).filter(|_| !over) {
+                    Some(page) => scan.read = reader.read(ReadOperation::Scan(page), kinds::PAGE),
+                    None => return Poll::Ready(Ok((scan.take)(std::mem::take(&mut scan.found)))),
                 }
             },
         }

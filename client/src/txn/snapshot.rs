@@ -1,11 +1,14 @@
 //! The state of the store at one moment.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anatase_core::txn::{BufferLimits, IsolationLevel, Priority, ReadOptions};
 use anatase_core::{KeyRange, Operation, ReadOperation, ScanSpec, Timestamp};
 
+use super::State;
+use super::cache::Cache;
 use crate::driver::Handle;
 use crate::key::{Key, KvPair, Value};
 use crate::operation::{Kind, kinds};
@@ -22,13 +25,126 @@ use crate::stream::{ScanStream, Source};
 pub struct Snapshot {
     handle: Arc<Handle>,
     at: Timestamp,
-    timeout: Duration,
-    page: u32,
+    settings: Settings,
+    options: Option<Arc<ReadOptions>>,
+    cache: Cache,
+}
+
+/// What a client's snapshots have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) timeout: Duration,
+    /// How many pairs a stream asks for at a time.
+    pub(crate) page: u32,
+    /// How many bytes a snapshot keeps of what it has read.
+    pub(crate) cache: usize,
+    /// How much a transaction takes.
+    pub(crate) limits: BufferLimits,
 }
 
 impl Snapshot {
-    pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, timeout: Duration, page: u32) -> Self {
-        Self { handle, at, timeout, page }
+    pub(crate) fn new(handle: Arc<Handle>, at: Timestamp, settings: Settings) -> Self {
+        Self { handle, at, settings, options: None, cache: Cache::new(settings.cache) }
+    }
+
+    /// The same at another timestamp.
+    pub(super) fn at(&self, at: Timestamp) -> Self {
+        Self { options: self.options.clone(), ..Self::new(self.handle.clone(), at, self.settings) }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut ReadOptions)) -> Self {
+        change(Arc::make_mut(self.options.get_or_insert_default()));
+        self
+    }
+
+    /// With another isolation level than snapshot isolation. Reads of the snapshot that is given do not
+    /// share what those of this one have read, since they may see something else.
+    #[must_use]
+    pub fn with_isolation_level(self, isolation: IsolationLevel) -> Self {
+        let cache = Cache::new(self.settings.cache);
+        Self { cache, ..self.with(|options| options.isolation = isolation) }
+    }
+
+    /// How urgently stores should work on its reads.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        self.with(|options| options.priority = priority)
+    }
+
+    /// Whether stores leave what they have to read out of their block caches: for reads of much that
+    /// will not be read again.
+    #[must_use]
+    pub fn with_not_fill_cache(self, not_fill_cache: bool) -> Self {
+        self.with(|options| options.not_fill_cache = not_fill_cache)
+    }
+
+    /// Scans give one pair in so many, region by region; 0 and 1 give all.
+    #[must_use]
+    pub fn with_sample_step(self, step: u32) -> Self {
+        self.with(|options| options.sample_step = step)
+    }
+
+    /// Tells stores which reads belong to one task, so that a large one does not push out many small
+    /// ones.
+    #[must_use]
+    pub fn with_task_id(self, task_id: u64) -> Self {
+        self.with(|options| options.task_id = task_id)
+    }
+
+    /// How long the first attempt of each request of a `get` or `batch_get` may take before another
+    /// replica is asked. Not a limit of the whole read: that is [`Request::timeout`].
+    #[must_use]
+    pub fn with_read_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// What stores count its reads under.
+    #[must_use]
+    pub fn with_resource_group_tag(self, tag: impl Into<bytes::Bytes>) -> Self {
+        self.with(|options| options.resource_group_tag = tag.into())
+    }
+
+    /// The resource group whose share of the cluster its reads use.
+    #[must_use]
+    pub fn with_resource_group(self, name: impl Into<Arc<str>>) -> Self {
+        self.with(|options| options.resource_group_name = Some(name.into()))
+    }
+
+    /// Who reads, as the cluster's statistics name it.
+    #[must_use]
+    pub fn with_request_source(self, source: impl Into<Arc<str>>) -> Self {
+        self.with(|options| options.request_source = Some(source.into()))
+    }
+
+    /// How many keys it, and its clones, have read and keep: values and absences, of
+    /// [`Snapshot::get`], [`Snapshot::key_exists`] and [`Snapshot::batch_get`]. See
+    /// [`Config::with_snapshot_cache_size`](crate::Config::with_snapshot_cache_size).
+    pub fn cache_len(&self) -> usize {
+        self.cache.lock().len()
+    }
+
+    /// How many bytes of keys and values it, and its clones, keep.
+    pub fn cache_size(&self) -> usize {
+        self.cache.lock().size()
+    }
+
+    /// How many keys were read without asking anybody, because they had been read before.
+    pub fn cache_hits(&self) -> u64 {
+        self.cache.lock().hits()
+    }
+
+    /// Forgets what was read before.
+    pub fn clear_cache(&self) {
+        self.cache.lock().clear();
+    }
+
+    /// What may be kept of its reads: nothing of the latest version, which is no snapshot, nor where
+    /// locks are ignored, so that two reads may differ (transactions.md §17.5).
+    fn cache(&self) -> Option<Cache> {
+        let isolation =
+            self.options.as_ref().map_or(IsolationLevel::Si, |options| options.isolation);
+        let lasting = self.at != Timestamp::MAX && isolation == IsolationLevel::Si;
+        lasting.then(|| self.cache.clone())
     }
 
     /// As of when it is.
@@ -37,8 +153,13 @@ impl Snapshot {
     }
 
     pub(crate) fn read<T>(&self, op: ReadOperation, kind: Kind<T>) -> Request<T> {
-        let operation = Operation::Read { op, at: self.at };
-        Request::new(self.handle.clone(), operation, self.timeout, kind)
+        let operation = Operation::Read { op, at: self.at, options: self.options.clone() };
+        let request = Request::new(self.handle.clone(), operation, self.settings.timeout, kind);
+        request.through(self.cache())
+    }
+
+    fn source(&self) -> Source {
+        Source::Snapshot { at: self.at, options: self.options.clone(), over: None }
     }
 
     /// The value of `key`, or `None` if there is none.
@@ -82,14 +203,34 @@ impl Snapshot {
     /// All pairs of `range` from its start, as a stream that fetches a page ahead. See
     /// [`ScanStream`] for limits, direction and page sizes.
     pub fn scan_stream(&self, range: impl Into<BoundRange>) -> ScanStream<KvPair> {
-        let (handle, source) = (self.handle.clone(), Source::Snapshot { at: self.at });
-        ScanStream::pairs(handle, source, range.into(), self.page, self.timeout)
+        let (handle, source) = (self.handle.clone(), self.source());
+        ScanStream::pairs(handle, source, range.into(), self.settings.page, self.settings.timeout)
     }
 
     /// As [`Snapshot::scan_stream`], without the values.
     pub fn scan_keys_stream(&self, range: impl Into<BoundRange>) -> ScanStream<Key> {
-        let (handle, source) = (self.handle.clone(), Source::Snapshot { at: self.at });
-        ScanStream::keys(handle, source, range.into(), self.page, self.timeout)
+        let (handle, source) = (self.handle.clone(), self.source());
+        ScanStream::keys(handle, source, range.into(), self.settings.page, self.settings.timeout)
+    }
+
+    /// As [`Snapshot::scan_stream`], with what a transaction has written laid over it.
+    pub(crate) fn stream_over(
+        &self,
+        buffer: Arc<Mutex<State>>,
+        range: BoundRange,
+    ) -> ScanStream<KvPair> {
+        let (handle, source) = (self.handle.clone(), self.source().over(buffer));
+        ScanStream::pairs(handle, source, range, self.settings.page, self.settings.timeout)
+    }
+
+    /// As [`Snapshot::stream_over`], without the values.
+    pub(crate) fn keys_stream_over(
+        &self,
+        buffer: Arc<Mutex<State>>,
+        range: BoundRange,
+    ) -> ScanStream<Key> {
+        let (handle, source) = (self.handle.clone(), self.source().over(buffer));
+        ScanStream::keys(handle, source, range, self.settings.page, self.settings.timeout)
     }
 
     /// As [`Snapshot::scan_reverse`], without the values.

@@ -1,6 +1,6 @@
 //! Commit (transactions.md §20.4).
 
-use super::{Change, Found, Key, KeyError, LockKind, Mvcc, Record, WriteKind};
+use super::{Change, Found, Key, KeyError, Lock, LockKind, Mvcc, Record, WriteKind};
 
 impl Mvcc {
     /// Commits the keys of a transaction, all or none.
@@ -44,19 +44,31 @@ impl Mvcc {
                 min_commit_ts: lock.min_commit_ts,
             });
         }
-        let record = Record {
-            commit_ts,
-            kind: match lock.kind {
-                LockKind::Put => WriteKind::Put,
-                LockKind::Delete => WriteKind::Delete,
-                LockKind::Lock => WriteKind::Lock,
-            },
-            start_ts,
-            value: lock.value.clone(),
-            protected: false,
-            overlapped_rollback: false,
-        };
+        // Not prewritten: a lock request that came late, or whose release got lost, and that the
+        // transaction did not need in the end. It is let go of, and that counts as committed.
+        if lock.is_pessimistic() {
+            return Ok(vec![Change::Unlock(key.clone())]);
+        }
+        let record = record(lock, commit_ts);
         Ok(vec![Change::Record(key.clone(), record), Change::Unlock(key.clone())])
+    }
+}
+
+/// What a lock becomes.
+pub(super) fn record(lock: &Lock, commit_ts: u64) -> Record {
+    Record {
+        commit_ts,
+        kind: match lock.kind {
+            LockKind::Put => WriteKind::Put,
+            LockKind::Delete => WriteKind::Delete,
+            // A pessimistic lock is never committed; as a record it could only say that.
+            LockKind::Lock | LockKind::Pessimistic => WriteKind::Lock,
+        },
+        start_ts: lock.start_ts,
+        value: lock.value.clone(),
+        protected: false,
+        // The record takes the place of a rollback that stands at the same timestamp.
+        overlapped_rollback: lock.rollback_ts.contains(&commit_ts),
     }
 }
 

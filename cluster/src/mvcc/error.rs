@@ -1,9 +1,38 @@
 //! Why an action on keys fails, and how that looks on the wire (wire.md §3.2).
 
-use anatase_proto::kvrpcpb::{self, LockInfo, write_conflict};
+use anatase_proto::{
+    deadlock::WaitForEntry,
+    kvrpcpb::{self, LockInfo, write_conflict},
+};
 use bytes::Bytes;
 
 pub(crate) use write_conflict::Reason;
+
+/// Why a pessimistic lock counts as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotFound {
+    /// Another transaction has a lock on the key.
+    LockTsMismatch,
+    /// It is not the one that was granted.
+    LockForUpdateTsMismatch,
+    /// There is no lock, and the key may have been written meanwhile.
+    LockMissingAmendFail,
+    /// Of a key that needs none: it was written after the transaction last looked.
+    NonLockKeyConflict,
+}
+
+/// A circle of transactions that wait for each other's locks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Deadlock {
+    /// The lock in the way of the request that closes the circle: its transaction, and the user
+    /// key.
+    pub(crate) lock_ts: u64,
+    pub(crate) lock_key: Bytes,
+    /// Of the key at which the request's own transaction is waited for.
+    pub(crate) key_hash: u64,
+    /// From the holder of that lock round to the request itself, which comes last.
+    pub(crate) chain: Vec<WaitForEntry>,
+}
 
 /// Why an action on keys fails.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +80,14 @@ pub(crate) enum KeyError {
         commit_ts: u64,
         key: Bytes,
     },
+    /// A prewrite of a key on which the transaction should have a pessimistic lock.
+    PessimisticLockNotFound {
+        start_ts: u64,
+        key: Bytes,
+        why: NotFound,
+    },
+    /// Waiting for a lock would close a circle.
+    Deadlock(Box<Deadlock>),
     /// Anything else: a text.
     Abort(String),
 }
@@ -127,6 +164,23 @@ impl KeyError {
                     "Committed {{ start_ts: {start_ts}, commit_ts: {commit_ts} }}: txn already \
                      committed"
                 );
+            }
+            KeyError::PessimisticLockNotFound { start_ts, key, why } => {
+                error.abort = format!(
+                    "PessimisticLockNotFound {{ start_ts: {start_ts}, key: {key:?}, reason: \
+                     {why:?} }}"
+                );
+            }
+            KeyError::Deadlock(deadlock) => {
+                let Deadlock { lock_ts, lock_key, key_hash, chain } = *deadlock;
+                error.deadlock = Some(Box::new(kvrpcpb::Deadlock {
+                    lock_ts,
+                    lock_key,
+                    deadlock_key_hash: key_hash,
+                    wait_chain: chain,
+                    // TiKV leaves it empty: clients find their key by the hash.
+                    deadlock_key: Bytes::new(),
+                }));
             }
             KeyError::Abort(text) => error.abort = text,
         }

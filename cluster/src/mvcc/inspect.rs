@@ -26,6 +26,14 @@ pub struct LockView {
     pub min_commit_ts: u64,
     /// The keys of its transaction in its region, as the client said.
     pub txn_size: u64,
+    /// Whether its transaction is an async commit; false on a lock that fell back.
+    pub use_async_commit: bool,
+    /// On the primary of an async commit: the user keys of its other locks.
+    pub secondaries: Vec<Bytes>,
+    /// Of a pessimistic transaction, when it last looked at the key; of others 0.
+    pub for_update_ts: u64,
+    /// A pessimistic lock that was granted in spite of newer data.
+    pub locked_with_conflict: bool,
 }
 
 /// What a transaction did to a key, to look at.
@@ -56,8 +64,24 @@ impl Cluster {
                 ttl: lock.ttl,
                 min_commit_ts: lock.min_commit_ts,
                 txn_size: lock.txn_size,
+                use_async_commit: lock.use_async_commit,
+                secondaries: lock.secondaries.clone(),
+                for_update_ts: lock.for_update_ts,
+                locked_with_conflict: lock.locked_with_conflict,
             })
             .collect()
+    }
+
+    /// The locks of one transaction, in key order.
+    pub fn locks_of(&self, start_ts: u64) -> Vec<LockView> {
+        self.locks().into_iter().filter(|lock| lock.start_ts == start_ts).collect()
+    }
+
+    /// Ends the life of a transaction's locks now, whatever was left of it: they have a time to live
+    /// of 0, which a store takes as over in the next millisecond after the transaction's start, and
+    /// a client at once. Returns how many there are. A heartbeat brings its primary back to life.
+    pub fn expire(&mut self, start_ts: u64) -> usize {
+        self.mvcc.expire(start_ts)
     }
 
     /// What is committed of a key as of a timestamp, whatever locks there are.
@@ -136,6 +160,7 @@ impl Entry {
                 LockKind::Put => Op::Put,
                 LockKind::Delete => Op::Del,
                 LockKind::Lock => Op::Lock,
+                LockKind::Pessimistic => Op::PessimisticLock,
             };
             Box::new(MvccLock {
                 r#type: kind as i32,
@@ -144,6 +169,9 @@ impl Entry {
                 short_value: lock.value.clone(),
                 ttl: lock.ttl,
                 txn_size: lock.txn_size,
+                use_async_commit: lock.use_async_commit,
+                secondaries: lock.secondaries.clone(),
+                rollback_ts: lock.rollback_ts.clone(),
                 ..MvccLock::default()
             })
         });

@@ -10,24 +10,34 @@
 //! | file | action | rules |
 //! |---|---|---|
 //! | [`read`] | get, scan | transactions.md §20.4, last rule |
-//! | [`prewrite`] | prewrite of optimistic transactions | §20.3, §8.5 |
+//! | [`pessimistic`] | lock keys for a transaction that has not ended, and let go of them | §13, §14, §20.4 |
+//! | [`prewrite`] | prewrite of transactions of both kinds, for each way to commit | §20.3, §8.5 |
 //! | [`commit`] | commit | §20.4 |
 //! | [`rollback`] | roll back, clean up, what a rollback leaves behind | §20.4 |
 //! | [`status`] | check a transaction's status, heartbeat | §20.1, §20.4 |
+//! | [`secondary`] | check the secondary locks of an async commit | §20.2 |
 //! | [`resolve`] | resolve locks | §16 |
 //! | [`inspect`] | garbage collection; what tests look at | |
 //!
-//! Not modelled: pessimistic locks, shared locks, async commit and one-phase commit (a request
-//! for either is taken as plain two-phase, which is a server's right), pipelined flushes,
-//! flashback.
+//! Between the moment at which a store decides on a commit timestamp and the moment at which the
+//! lock or the record is there to be read, TiKV keeps the key locked in memory, so that no read
+//! slips in between. Here an action is applied in one piece: there is no such moment, and no such
+//! lock. What a client can tell of them is nothing but that such reads wait.
+//!
+//! What changes about locks is noted as [`LockEvent`]s: requests may be parked until a lock is gone
+//! ([`crate::lock_wait`]).
+//!
+//! Not modelled: shared locks, pipelined flushes, flashback.
 
 pub(crate) mod commit;
 mod error;
 pub(crate) mod inspect;
+pub(crate) mod pessimistic;
 pub(crate) mod prewrite;
 pub(crate) mod read;
 pub(crate) mod resolve;
 pub(crate) mod rollback;
+pub(crate) mod secondary;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
@@ -37,7 +47,7 @@ use std::{collections::BTreeMap, ops::Bound};
 use anatase_proto::kvrpcpb::{LockInfo, Op};
 use bytes::Bytes;
 
-pub(crate) use self::error::{KeyError, Reason};
+pub(crate) use self::error::{Deadlock, KeyError, NotFound, Reason};
 use crate::codec::encode_key;
 
 /// A key, in both forms.
@@ -64,9 +74,12 @@ pub enum LockKind {
     Delete,
     /// Nothing: the key is only locked.
     Lock,
+    /// That is open: its transaction has not ended, and only keeps others from writing the key. It
+    /// is in no reader's way.
+    Pessimistic,
 }
 
-/// A prewritten lock.
+/// A lock, prewritten or pessimistic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
     pub(crate) kind: LockKind,
@@ -77,9 +90,25 @@ pub(crate) struct Lock {
     pub(crate) value: Bytes,
     pub(crate) txn_size: u64,
     pub(crate) min_commit_ts: u64,
+    /// Its transaction is committed as soon as all of its locks are there.
+    pub(crate) use_async_commit: bool,
+    /// On the primary of an async commit: the user keys of all other locks.
+    pub(crate) secondaries: Vec<Bytes>,
+    /// Start timestamps of transactions that were rolled back, protected, on this key while this
+    /// lock was on it. If it is committed at one of them, the record must tell of that rollback.
+    pub(crate) rollback_ts: Vec<u64>,
+    /// Of a pessimistic transaction, when it last looked at the key; of others 0.
+    pub(crate) for_update_ts: u64,
+    /// A pessimistic lock that was granted in spite of newer data: it may be a stale one, of a
+    /// transaction that has ended.
+    pub(crate) locked_with_conflict: bool,
 }
 
 impl Lock {
+    pub(crate) fn is_pessimistic(&self) -> bool {
+        self.kind == LockKind::Pessimistic
+    }
+
     /// As told to clients.
     pub(crate) fn to_info(&self, key: &Bytes) -> LockInfo {
         LockInfo {
@@ -92,8 +121,12 @@ impl Lock {
                 LockKind::Put => Op::Put,
                 LockKind::Delete => Op::Del,
                 LockKind::Lock => Op::Lock,
+                LockKind::Pessimistic => Op::PessimisticLock,
             } as i32,
+            lock_for_update_ts: self.for_update_ts,
+            use_async_commit: self.use_async_commit,
             min_commit_ts: self.min_commit_ts,
+            secondaries: self.secondaries.clone(),
             ..LockInfo::default()
         }
     }
@@ -148,6 +181,18 @@ pub(crate) enum Change {
     Forget(Key, u64),
 }
 
+/// What happened to the lock of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LockEvent {
+    /// It is gone; `commit_ts` is 0 unless it was committed.
+    Released { key: Key, start_ts: u64, commit_ts: u64 },
+    /// A key without a lock got this one.
+    Taken { key: Key, lock: Box<Lock> },
+}
+
+/// So many transactions are remembered as committed, those that began last.
+const KNOWN_COMMITTED: usize = 4096;
+
 #[derive(Clone, Debug)]
 struct Entry {
     user_key: Bytes,
@@ -161,6 +206,11 @@ struct Entry {
 pub(crate) struct Mvcc {
     /// By memcomparable key. An entry without lock and records is removed.
     entries: BTreeMap<Bytes, Entry>,
+    /// What happened to locks since it was last asked for.
+    events: Vec<LockEvent>,
+    /// Transactions that were seen to be committed, by start timestamp (a store of TiKV remembers
+    /// them, too, for a while; here one memory serves all stores).
+    committed: BTreeMap<u64, u64>,
 }
 
 impl Mvcc {
@@ -228,17 +278,57 @@ impl Mvcc {
         }
     }
 
+    /// Lets the locks of a transaction have no time to live; says how many there are.
+    pub(crate) fn expire(&mut self, start_ts: u64) -> usize {
+        let mut count = 0;
+        let locks = self.entries.values_mut().filter_map(|entry| entry.lock.as_mut());
+        for lock in locks.filter(|lock| lock.start_ts == start_ts) {
+            lock.ttl = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// Whether the transaction is known to be committed.
+    pub(crate) fn is_known_committed(&self, start_ts: u64) -> bool {
+        self.committed.contains_key(&start_ts)
+    }
+
+    /// What happened to locks since this was last asked.
+    pub(crate) fn take_events(&mut self) -> Vec<LockEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Makes the changes of one action.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) {
+        // The last commit: the lock that it takes the place of is released next.
+        let mut last: Option<(Bytes, u64)> = None;
         for change in changes {
             match change {
-                Change::Lock(key, lock) => self.entry(key).lock = Some(lock),
+                Change::Lock(key, lock) => {
+                    let event = LockEvent::Taken { key: key.clone(), lock: Box::new(lock.clone()) };
+                    if self.entry(key).lock.replace(lock).is_none() {
+                        self.events.push(event);
+                    }
+                }
                 Change::Unlock(key) => {
-                    if let Some(entry) = self.entries.get_mut(&key.encoded) {
-                        entry.lock = None;
+                    let entry = self.entries.get_mut(&key.encoded);
+                    if let Some(lock) = entry.and_then(|entry| entry.lock.take()) {
+                        let commit = last.take().filter(|(of, _)| *of == key.encoded);
+                        let commit_ts = commit.map_or(0, |(_, commit_ts)| commit_ts);
+                        let (key, start_ts) = (key.clone(), lock.start_ts);
+                        self.events.push(LockEvent::Released { key, start_ts, commit_ts });
                     }
                     self.drop_if_empty(&key);
                 }
                 Change::Record(key, record) => {
+                    if record.kind != WriteKind::Rollback {
+                        last = Some((key.encoded.clone(), record.commit_ts));
+                        self.committed.insert(record.start_ts, record.commit_ts);
+                        if self.committed.len() > KNOWN_COMMITTED {
+                            self.committed.pop_first();
+                        }
+                    }
                     let records = &mut self.entry(key).records;
                     match position(records, record.commit_ts) {
                         Ok(at) => records[at] = record,

@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     /// Whether the commit timestamp is asked for; a lock that is read through has none, so then
     /// it blocks.
     pub(crate) need_commit_ts: bool,
+    /// Whether another peer than the leader serves it.
+    pub(crate) replica_read: bool,
 }
 
 impl<'a> View<'a> {
@@ -30,15 +32,17 @@ impl<'a> View<'a> {
             resolved: &context.resolved_locks,
             committed: &context.committed_locks,
             need_commit_ts: false,
+            replica_read: context.replica_read,
         }
     }
 
     /// Whether the lock stands in the way of reading the key (transactions.md §20.4).
     fn blocked_by(&self, lock: &Lock, key: &Bytes) -> Result<(), KeyError> {
+        let writes_nothing = matches!(lock.kind, LockKind::Lock | LockKind::Pessimistic);
         match self.isolation {
             IsolationLevel::Rc => return Ok(()),
             IsolationLevel::RcCheckTs => {
-                if lock.kind == LockKind::Lock || self.resolved.contains(&lock.start_ts) {
+                if writes_nothing || self.resolved.contains(&lock.start_ts) {
                     return Ok(());
                 }
                 return Err(KeyError::Conflict {
@@ -53,13 +57,17 @@ impl<'a> View<'a> {
             IsolationLevel::Si => {}
         }
         let later = lock.start_ts > self.ts || lock.min_commit_ts > self.ts;
-        if later || lock.kind == LockKind::Lock || self.resolved.contains(&lock.start_ts) {
+        if later || writes_nothing || self.resolved.contains(&lock.start_ts) {
             return Ok(());
         }
         // The latest committed value of a primary is what it is without its lock: until the lock
-        // is gone nothing is committed. (Async commit and one-phase commit would be exceptions,
-        // and on replicas the locks that a leader has in memory only.)
-        if self.ts == u64::MAX && *key == lock.primary {
+        // is gone nothing is committed. Not so under async commit; and on a replica the lock may be
+        // one that the leader has in memory only, of which it is not known how it commits.
+        if self.ts == u64::MAX
+            && *key == lock.primary
+            && !lock.use_async_commit
+            && !self.replica_read
+        {
             return Ok(());
         }
         Err(KeyError::Locked(Box::new(lock.to_info(key))))

@@ -4,7 +4,9 @@
 //! fail. Of unprotected ones a key keeps only the newest; a protected one stays. A primary's is
 //! always protected, as is one written where no lock was found on somebody's word that the
 //! transaction is dead. Where another transaction's record already stands at that timestamp, a
-//! protected rollback is noted on it, and an unprotected one is not written at all.
+//! protected rollback is noted on it, and an unprotected one is not written at all. Where another
+//! transaction's lock may yet be committed at that timestamp, which only an async commit may, a
+//! protected rollback is noted on that lock too, and its commit carries the note over.
 
 use super::{Change, Found, Key, KeyError, Lock, Mvcc, Record, WriteKind};
 use crate::timestamp::expired;
@@ -87,6 +89,17 @@ impl Mvcc {
             && !before.protected
         {
             changes.push(Change::Forget(key.clone(), before.commit_ts));
+        }
+        if protect
+            && let Some(lock) = self.lock(key)
+            && lock.start_ts != start_ts
+            && lock.use_async_commit
+            && lock.min_commit_ts <= start_ts
+            && !lock.rollback_ts.contains(&start_ts)
+        {
+            let mut lock = lock.clone();
+            lock.rollback_ts.push(start_ts);
+            changes.push(Change::Lock(key.clone(), lock));
         }
         match overlapped {
             None => {

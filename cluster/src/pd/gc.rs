@@ -36,6 +36,15 @@ impl SafePoints {
     }
 }
 
+impl Cluster {
+    /// Moves the safe point of transactions forward, as a garbage collection does at its beginning:
+    /// clients then refuse to read below it. Removes nothing; that is [`Cluster::gc`].
+    pub fn set_txn_safe_point(&mut self, at: u64) {
+        let points = &mut self.pd.safe_points;
+        points.txn = points.txn.max(at);
+    }
+}
+
 pub(super) fn get_gc_state(
     cluster: &mut Cluster,
     request: GetGcStateRequest,

@@ -21,8 +21,10 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use anatase_proto::{
-    health, keyspacepb, meta_storagepb,
+    health, keyspacepb, meta_storagepb, metapb,
     pdpb::{self, ErrorType},
     prost::Message,
     rpc::Rpc,
@@ -36,7 +38,7 @@ use crate::{
     Cluster,
     answer::{Answer, Code, Failure, Loss, Status},
     faults::{Call, Fault},
-    region::Regions,
+    region::{RegionId, Regions},
 };
 
 /// What a call to PD carries beside its message: gRPC metadata.
@@ -56,6 +58,8 @@ pub(crate) struct Pd {
     safe_points: SafePoints,
     /// Routes that PD still believes in.
     frozen: Option<Regions>,
+    /// The buckets of regions, as they were last reported: a split or merge does not change them.
+    buckets: BTreeMap<RegionId, metapb::Buckets>,
     external_timestamp: u64,
     keyspaces: Vec<Keyspace>,
 }
@@ -69,6 +73,7 @@ impl Pd {
             leader: Some(0),
             safe_points: SafePoints::default(),
             frozen: None,
+            buckets: BTreeMap::new(),
             external_timestamp: 0,
             keyspaces,
         }
@@ -228,7 +233,8 @@ impl Cluster {
         let mut refuse = None;
         let mut lost = None;
         match self.faults.strike(&call) {
-            None | Some(Fault::Region(_)) => {}
+            None | Some(Fault::Region(_) | Fault::FallBack(_) | Fault::DoNotWait) => {}
+            Some(Fault::Before(event)) => self.happen(event),
             Some(Fault::Delay(delay)) => answer.delay = delay,
             Some(Fault::Status(status)) => return Answer::now(Err(status.into())),
             Some(Fault::DropRequest(loss)) => return Answer::now(Err(Failure::Lost(loss))),
@@ -285,6 +291,15 @@ impl Cluster {
     /// PD's routes: as they are, or as they were when they were frozen.
     fn routes(&self) -> &Regions {
         self.pd.frozen.as_ref().unwrap_or(&self.regions)
+    }
+
+    /// PD has been told of a region's buckets: their version, and their borders as physical keys, of *n*
+    /// buckets *n* + 1. It tells those who ask for them, and takes them as they are: they may be older
+    /// than the region. Stores know nothing of them; see
+    /// [`RegionFault::BucketVersionNotMatch`](crate::RegionFault::BucketVersionNotMatch).
+    pub fn set_buckets(&mut self, region: RegionId, version: u64, keys: Vec<Bytes>) {
+        let buckets = metapb::Buckets { region_id: region, version, keys, ..Default::default() };
+        self.pd.buckets.insert(region, buckets);
     }
 
     /// From now on PD tells the routes of this moment, whatever becomes of the regions: as if no

@@ -26,21 +26,28 @@ fn told(region: Option<&Region>) -> (Option<metapb::Region>, Option<metapb::Peer
     (region.map(Region::to_proto), leader.map(|leader| leader.to_proto()))
 }
 
-fn region_response(region: Option<&Region>) -> GetRegionResponse {
-    let (region, leader) = told(region);
-    GetRegionResponse { region, leader, ..Default::default() }
+/// The buckets of a region, if somebody wants them.
+fn buckets(cluster: &Cluster, region: &Region, wanted: bool) -> Option<Box<metapb::Buckets>> {
+    cluster.pd.buckets.get(&region.id).filter(|_| wanted).cloned().map(Box::new)
 }
 
-fn scanned(region: &Region) -> pdpb::Region {
-    let (region, leader) = told(Some(region));
-    pdpb::Region { region, leader, ..Default::default() }
+fn region_response(cluster: &Cluster, found: Option<&Region>, wanted: bool) -> GetRegionResponse {
+    let (region, leader) = told(found);
+    let buckets = found.and_then(|region| buckets(cluster, region, wanted));
+    GetRegionResponse { region, leader, buckets, ..Default::default() }
+}
+
+fn scanned(cluster: &Cluster, found: &Region, wanted: bool) -> pdpb::Region {
+    let (region, leader) = told(Some(found));
+    pdpb::Region { region, leader, buckets: buckets(cluster, found, wanted), ..Default::default() }
 }
 
 pub(super) fn get_region(
     cluster: &mut Cluster,
     request: GetRegionRequest,
 ) -> Result<GetRegionResponse, Refused> {
-    Ok(region_response(cluster.routes().locate(&request.region_key)))
+    let found = cluster.routes().locate(&request.region_key);
+    Ok(region_response(cluster, found, request.need_buckets))
 }
 
 /// The region before the one that holds the key: nothing for a key in the first.
@@ -48,7 +55,8 @@ pub(super) fn get_prev_region(
     cluster: &mut Cluster,
     request: GetRegionRequest,
 ) -> Result<GetRegionResponse, Refused> {
-    Ok(region_response(previous(cluster.routes(), &request.region_key)))
+    let found = previous(cluster.routes(), &request.region_key);
+    Ok(region_response(cluster, found, request.need_buckets))
 }
 
 fn previous<'a>(routes: &'a Regions, key: &[u8]) -> Option<&'a Region> {
@@ -59,7 +67,8 @@ pub(super) fn get_region_by_id(
     cluster: &mut Cluster,
     request: GetRegionByIdRequest,
 ) -> Result<GetRegionResponse, Refused> {
-    Ok(region_response(cluster.routes().get(request.region_id)))
+    let found = cluster.routes().get(request.region_id);
+    Ok(region_response(cluster, found, request.need_buckets))
 }
 
 /// `pdpb.QueryRegionResponse`, field by field. The generated one has a hash map, whose order, and
@@ -115,7 +124,7 @@ pub(super) fn scan_regions(
         .routes()
         .overlapping(&request.start_key, &request.end_key)
         .take(limit(request.limit))
-        .map(scanned)
+        .map(|region| scanned(cluster, region, false))
         .collect();
     Ok(ScanRegionsResponse {
         region_metas: regions.iter().filter_map(|region| region.region.clone()).collect(),
@@ -147,7 +156,7 @@ pub(super) fn batch_scan_regions(
                 break;
             }
             if last.replace(region.id) != Some(region.id) {
-                regions.push(scanned(region));
+                regions.push(scanned(cluster, region, request.need_buckets));
             }
         }
     }

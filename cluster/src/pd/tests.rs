@@ -139,6 +139,45 @@ fn followers_pass_on_or_answer_lookups_if_they_may() {
 }
 
 #[test]
+fn buckets_are_told_to_those_who_ask_for_them() {
+    let mut cluster = ClusterConfig::default().split_keys(["f"]).build();
+    let ids: Vec<u64> = cluster.regions().map(|region| region.id).collect();
+    let borders = vec![encode_key(b"f"), encode_key(b"k"), Bytes::new()];
+    cluster.set_buckets(ids[1], 7, borders.clone());
+    let expected = anatase_proto::metapb::Buckets {
+        region_id: ids[1],
+        version: 7,
+        keys: borders,
+        ..Default::default()
+    };
+    for need_buckets in [true, false] {
+        let expected = need_buckets.then(|| expected.clone());
+        for (region_id, expected) in [(ids[1], expected.clone()), (ids[0], None)] {
+            let header = cluster.header();
+            let by_id = pdpb::GetRegionByIdRequest { header, region_id, need_buckets };
+            let told: pdpb::GetRegionResponse = cluster.pd(0, Rpc::PdGetRegionById, by_id).unwrap();
+            assert_eq!(told.buckets.map(|buckets| *buckets), expected, "{region_id}");
+        }
+        let header = cluster.header();
+        let region_key = encode_key(b"g");
+        let by_key = pdpb::GetRegionRequest { header, region_key, need_buckets };
+        let told: pdpb::GetRegionResponse = cluster.pd(0, Rpc::PdGetRegion, by_key).unwrap();
+        assert_eq!(told.buckets.map(|buckets| *buckets), expected);
+        let request = pdpb::BatchScanRegionsRequest {
+            header: cluster.header(),
+            ranges: vec![pdpb::KeyRange::default()],
+            need_buckets,
+            ..Default::default()
+        };
+        let told: pdpb::BatchScanRegionsResponse =
+            cluster.pd(0, Rpc::PdBatchScanRegions, request).unwrap();
+        let told: Vec<_> =
+            told.regions.into_iter().map(|region| region.buckets.map(|buckets| *buckets)).collect();
+        assert_eq!(told, [None, expected]);
+    }
+}
+
+#[test]
 fn keys_find_regions_in_every_way() {
     let mut cluster = ClusterConfig::default().split_keys(["f", "p"]).build();
     let ids: Vec<u64> = cluster.regions().map(|region| region.id).collect();

@@ -27,6 +27,7 @@
 mod endpoint;
 mod grpc;
 mod route;
+mod waiting;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +39,7 @@ use std::{
 
 use tokio::net::TcpListener;
 
-use self::endpoint::Endpoint;
+use self::{endpoint::Endpoint, waiting::Waiting};
 use crate::{Cluster, store::StoreId};
 
 /// Who answers at an address.
@@ -88,6 +89,7 @@ pub struct Server {
 
 struct Inner {
     cluster: Mutex<Cluster>,
+    waiting: Waiting,
     own_clock: bool,
     ip: IpAddr,
     /// Addresses stay when what listens there is stopped.
@@ -107,14 +109,17 @@ impl Server {
         let members = (0..cluster.pd_members().len()).map(Who::Pd);
         let stores = cluster.stores().map(|store| Who::Store(store.id));
         let everyone: Vec<Who> = members.chain(stores).collect();
+        let (waiting, alarm) = Waiting::new();
         let server = Server {
             inner: Arc::new(Inner {
                 cluster: Mutex::new(cluster),
+                waiting,
                 own_clock: options.own_clock,
                 ip: options.ip,
                 endpoints: Mutex::default(),
             }),
         };
+        tokio::spawn(alarm.run(Arc::downgrade(&server.inner)));
         for who in everyone {
             let port = if who == Who::Pd(0) { options.pd_port } else { 0 };
             server.listen(who, SocketAddr::new(options.ip, port)).await?;
@@ -154,7 +159,7 @@ impl Server {
     /// Looks at the cluster, or changes it, between two calls of clients. No call is served
     /// meanwhile, so `look` must not wait for one, nor use this server.
     pub fn with<T>(&self, look: impl FnOnce(&mut Cluster) -> T) -> T {
-        look(&mut self.inner.cluster())
+        self.inner.with(look)
     }
 
     /// Kills a store's process: its connections are reset, and new ones are refused. Leaders stay
@@ -231,9 +236,18 @@ impl Server {
 }
 
 impl Inner {
+    /// Does something to the cluster, at the time it is now, and answers the parked requests that
+    /// this has woken.
+    fn with<T>(&self, act: impl FnOnce(&mut Cluster) -> T) -> T {
+        let mut cluster = self.lock();
+        let result = act(&mut cluster);
+        self.waiting.settle(&mut cluster, self.own_clock);
+        result
+    }
+
     /// The cluster, at the time it is now. A panic under the lock was a test's own; the cluster is
     /// as good as before.
-    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+    fn lock(&self) -> MutexGuard<'_, Cluster> {
         let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.own_clock {
             // The one place where the cluster is told the time by the machine.

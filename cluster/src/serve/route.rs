@@ -5,19 +5,24 @@ use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 use anatase_proto::{
     prost::Message,
     rpc::{Rpc, RpcKind},
-    tikvpb::BatchCommandsResponse,
+    tikvpb::{
+        BatchCommandsResponse, batch_commands_response,
+        batch_commands_response::response::Cmd as Answered,
+    },
 };
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     Inner, Who,
     grpc::{self, Body, Messages, Replies},
+    waiting::Later,
 };
 use crate::{
-    answer::{Code, Failure, Loss, Status},
+    answer::{Answer, Code, Failure, Loss, Status},
+    lock_wait::Served,
     pd::PdMetadata,
     store::StoreId,
 };
@@ -36,7 +41,8 @@ pub(super) async fn serve(
         let result = match (who, messages.next().await) {
             (_, Err(status)) => Err(status),
             (Who::Pd(_), Ok(message)) => {
-                inner.cluster().handle_etcd(path, message.unwrap_or_default())
+                let message = message.unwrap_or_default();
+                inner.with(|cluster| cluster.handle_etcd(path, message))
             }
             (Who::Store(_), Ok(_)) => {
                 Err(Status::new(Code::Unimplemented, format!("unknown call {path}")))
@@ -71,9 +77,11 @@ fn forwarded_to(inner: &Inner, who: Who, headers: &HeaderMap) -> Result<Who, Sta
     let (Who::Store(_), Some(host)) = (who, headers.get("tikv-forwarded-host")) else {
         return Ok(who);
     };
-    let cluster = inner.cluster();
-    let target = host.to_str().ok().and_then(|host| cluster.store_at(host));
-    match target.filter(|store| cluster.is_up(*store)) {
+    let target = inner.with(|cluster| {
+        let target = host.to_str().ok().and_then(|host| cluster.store_at(host));
+        target.filter(|store| cluster.is_up(*store))
+    });
+    match target {
         Some(store) => Ok(Who::Store(store)),
         None => Err(Status::new(Code::Unavailable, "the host to forward to is unreachable")),
     }
@@ -93,10 +101,17 @@ impl Session {
     /// One message and its answer, late if it is to be late. Does not return if there is none.
     async fn call(&self, message: Bytes) -> Result<Bytes, Status> {
         let answer = match self.who {
-            Who::Pd(member) => {
-                self.inner.cluster().handle_pd(member, self.rpc, &self.metadata, message)
-            }
-            Who::Store(store) => self.inner.cluster().handle(store, self.rpc, message),
+            Who::Pd(member) => self
+                .inner
+                .with(|cluster| cluster.handle_pd(member, self.rpc, &self.metadata, message)),
+            Who::Store(store) => match self.at_store(store, message) {
+                Ok(answer) => answer,
+                // Its sender is there until it is answered, or everything ends.
+                Err(later) => match later.await {
+                    Ok(answer) => answer.map(|response| response.encode_to_vec().into()),
+                    Err(_) => return pending().await,
+                },
+            },
         };
         sleep(answer.delay).await;
         match answer.result {
@@ -104,6 +119,13 @@ impl Session {
             Err(Failure::Status(status)) => Err(status),
             Err(Failure::Lost(loss)) => self.lose(loss).await,
         }
+    }
+
+    fn at_store(&self, store: StoreId, message: Bytes) -> Result<Answer<Bytes>, Later> {
+        self.inner.with(|cluster| match cluster.handle_or_park(store, self.rpc, message) {
+            Served::Answered(answer) => Ok(answer),
+            Served::Parked(ticket) => Err(self.inner.waiting.later(ticket)),
+        })
     }
 
     async fn lose<T>(&self, loss: Loss) -> T {
@@ -141,11 +163,17 @@ impl Session {
             replies.end(Err(Status::new(Code::Unimplemented, "PD takes no commands")));
             return response;
         };
+        // One that waited may end the stream, too.
+        let (late, mut ended) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let end = loop {
-                match messages.next().await {
+                let message = tokio::select! {
+                    message = messages.next() => message,
+                    Some(failure) = ended.recv() => break failure,
+                };
+                match message {
                     Ok(Some(message)) => {
-                        if let Err(failure) = self.batch(store, message, &replies) {
+                        if let Err(failure) = self.batch(store, message, &replies, &late) {
                             break failure;
                         }
                     }
@@ -161,8 +189,21 @@ impl Session {
         response
     }
 
-    fn batch(&self, store: StoreId, message: Bytes, replies: &Replies) -> Result<(), Failure> {
-        let answer = self.inner.cluster().handle_batch(store, message);
+    fn batch(
+        &self,
+        store: StoreId,
+        message: Bytes,
+        replies: &Replies,
+        late: &mpsc::UnboundedSender<Failure>,
+    ) -> Result<(), Failure> {
+        let (answer, parked) = self.inner.with(|cluster| {
+            let mut answer = cluster.handle_batch_or_park(store, message);
+            let parked: Vec<(u64, Later)> = std::mem::take(&mut answer.parked)
+                .into_iter()
+                .map(|(id, ticket)| (id, self.inner.waiting.later(ticket)))
+                .collect();
+            (answer, parked)
+        });
         for message in answer.messages {
             let body = BatchCommandsResponse::encode_to_vec(&message.response);
             if message.delay.is_zero() {
@@ -174,6 +215,28 @@ impl Session {
                     replies.send(&body);
                 });
             }
+        }
+        for (id, later) in parked.into_iter().filter(|_| answer.end.is_none()) {
+            let (replies, late) = (replies.clone(), late.clone());
+            tokio::spawn(async move {
+                // Without an answer everything has ended.
+                let Ok(Answer { result, delay }) = later.await else { return };
+                sleep(delay).await;
+                match result {
+                    Ok(response) => {
+                        let cmd = Some(Answered::PessimisticLock(response));
+                        let message = BatchCommandsResponse {
+                            request_ids: vec![id],
+                            responses: vec![batch_commands_response::Response { cmd }],
+                            ..Default::default()
+                        };
+                        replies.send(&message.encode_to_vec());
+                    }
+                    Err(Failure::Lost(Loss::Silent)) => {}
+                    // If the stream has ended, nobody has to be told.
+                    Err(failure) => drop(late.send(failure)),
+                }
+            });
         }
         answer.end.map_or(Ok(()), Err)
     }

@@ -16,6 +16,7 @@ use anatase_proto::pdpb;
 use anatase_proto::rpc::Rpc;
 
 use crate::error::{Error, ErrorKind};
+use crate::op::read_view::ReadView;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Operation, ReadOperation, Reply};
 use crate::oracle::{AfterFetch, Fetched, LowResolution, ReadTs};
@@ -88,9 +89,17 @@ impl Clock {
             | Operation::Timestamp
             | Operation::Raw { .. }
             | Operation::Regions { .. }
+            | Operation::GroupKeys { .. }
+            | Operation::Region(_)
+            | Operation::BucketsSeen { .. }
             | Operation::Read { .. }
             | Operation::Commit(_)
-            | Operation::Rollback { .. } => return super::misrouted("another operation"),
+            | Operation::Rollback { .. }
+            | Operation::Lock(_)
+            | Operation::PessimisticRollback(_)
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_) => return super::misrouted("another operation"),
         };
         Step::Next(Op::Clock(clock))
     }
@@ -155,7 +164,7 @@ fn stale(previous: Duration, cx: &mut Cx<'_>) -> Option<Step> {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Checking {
     op: ReadOperation,
-    at: Timestamp,
+    view: ReadView,
     /// A replica that lags behind may answer.
     stale: bool,
     /// The question under way may be older than this read.
@@ -163,20 +172,21 @@ pub(crate) struct Checking {
 }
 
 impl Checking {
-    pub(crate) fn start(op: ReadOperation, at: Timestamp, stale: bool, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn start(op: ReadOperation, view: ReadView, stale: bool, cx: &mut Cx<'_>) -> Step {
         if !cx.shared.config.validate_read_timestamp {
-            return super::start_read(op, at, cx);
+            return super::start_read(op, view, cx);
         }
+        let at = view.at;
         let now = cx.shared.now;
         let (verdict, refresh) = cx.shared.oracle.check_read(at, stale, now);
         if refresh {
             cx.shared.tso_ask_for_oracle();
         }
         match verdict {
-            ReadTs::Fine => super::start_read(op, at, cx),
+            ReadTs::Fine => super::start_read(op, view, cx),
             ReadTs::Unknown => {
                 let shared = cx.shared.tso_ask_for_any(cx.owner, 0);
-                Step::Next(Op::Checking(Box::new(Self { op, at, stale, shared })))
+                Step::Next(Op::Checking(Box::new(Self { op, view, stale, shared })))
             }
             ReadTs::Impossible | ReadTs::LatestStale => {
                 let error = verdict.refusal(at);
@@ -195,22 +205,24 @@ impl Checking {
             | Wake::PdReady(_)
             | Wake::Pd(_)
             | Wake::Keyspace(_)
+            | Wake::SafePoint(_)
             | Wake::Pause => Step::Next(Op::Checking(Box::new(self))),
         }
     }
 
     fn told(self, current: Timestamp, cx: &mut Cx<'_>) -> Step {
-        let Self { op, at, stale, shared } = self;
+        let Self { op, view, stale, shared } = self;
+        let at = view.at;
         let (now, read) = (cx.shared.now, Fetched { at, stale, current, shared });
         let (verdict, refresh) = cx.shared.oracle.check_fetched(&read, now);
         if refresh {
             cx.shared.tso_ask_for_oracle();
         }
         match verdict {
-            AfterFetch::Fine => super::start_read(op, at, cx),
+            AfterFetch::Fine => super::start_read(op, view, cx),
             AfterFetch::Again => {
                 cx.timestamp(0);
-                Step::Next(Op::Checking(Box::new(Self { op, at, stale, shared: false })))
+                Step::Next(Op::Checking(Box::new(Self { op, view, stale, shared: false })))
             }
             AfterFetch::Future => {
                 let text = format!(

@@ -148,12 +148,30 @@ const SILENCE: &str = "";
 #[test]
 fn every_question_on_the_way_has_the_budget_of_its_row() {
     type Row = (&'static str, &'static [&'static str], fn(&str) -> &'static str, u64);
-    let rows: [Row; 3] = [
+    let rows: [Row; 6] = [
         ("tso", &["ready", "silence tso"], |_| "status 8 slow down", 30),
         (
             "get b",
             &["ready", "silence pd"],
             |line| if line.contains("Members") { "names 1" } else { "status 8 slow down" },
+            40,
+        ),
+        (
+            "locate_id 1",
+            &["ready", "silence pd"],
+            |line| if line.contains("Members") { "names 1" } else { "status 8 slow down" },
+            40,
+        ),
+        (
+            "regions a..z",
+            &["ready", "silence pd"],
+            |line| if line.contains("Members") { "names 1" } else { "status 8 slow down" },
+            40,
+        ),
+        (
+            "keys a z",
+            &["ready", "silence pd"],
+            |line| if line.contains("Scan") { "empty" } else { "unknown" },
             40,
         ),
         (

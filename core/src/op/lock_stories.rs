@@ -126,7 +126,7 @@ fn a_lock_of_a_large_transaction_is_cleaned_by_region() {
 /// A pessimistic lock is never resolved as if it were a prewritten one, whatever became of its
 /// transaction.
 #[test]
-fn d11_a_pessimistic_lock_is_only_waited_for() {
+fn d11_a_pessimistic_lock_is_released_and_never_resolved() {
     story(
         Txn,
         TWO,
@@ -134,15 +134,15 @@ fn d11_a_pessimistic_lock_is_only_waited_for() {
         $ commit @900.0 a=1
         > 1 store 1 KvPrewrite a*=1 @900.0 size 1 | region 1
         $ 1 locked a primary p of @100.0 pessimistic
-        > 2 store 1 KvCheckTxnStatus p of @100.0 for @900.0 now @1000.1 | region 2
+        > 2 store 1 KvCheckTxnStatus p of @100.0 for @900.0 now @1000.1 pessimistic | region 2
         $ 2 rolled_back
-        $ wait
-        ~ 89ms: LockWait
-        > 3 store 1 KvPrewrite a*=1 @900.0 size 1 | region 1
+        > 3 store 1 KvPessimisticRollback * of @100.0 until @max | region 1
         $ 3 ok
-        > 4 store 1 KvCommit a primary at @1089.2 | region 1
+        > 4 store 1 KvPrewrite a*=1 @900.0 size 1 | region 1
         $ 4 ok
-        = committed @1089.2
+        > 5 store 1 KvCommit a primary at @1000.2 | region 1
+        $ 5 ok
+        = committed @1000.2
         ",
     );
 }

@@ -8,11 +8,24 @@ mod batch_scan;
 mod clock;
 pub(crate) mod commit;
 #[cfg(test)]
+mod commit_mode_stories;
+#[cfg(test)]
+mod commit_outcome_stories;
+#[cfg(test)]
+mod commit_pessimistic_stories;
+#[cfg(test)]
 mod commit_stories;
 #[cfg(test)]
+mod gc_stories;
+#[cfg(test)]
 mod limits;
+mod lock;
 #[cfg(test)]
 mod lock_stories;
+mod lookup;
+mod pessimistic_rollback;
+#[cfg(test)]
+mod pessimistic_stories;
 mod point;
 mod raw_batch;
 mod raw_range;
@@ -22,10 +35,17 @@ mod raw_range_stories;
 mod raw_stories;
 #[cfg(test)]
 mod read_stories;
+mod read_view;
 mod regions;
+mod resolve_locks;
 mod rollback;
 mod scan;
+mod scan_locks;
 mod snapshot;
+#[cfg(test)]
+mod snapshot_stories;
+mod txn_status;
+mod visible;
 
 use std::time::Duration;
 
@@ -39,13 +59,22 @@ use crate::timestamp::Timestamp;
 use batch_scan::BatchScan;
 use clock::{Checking, Clock};
 use commit::Commit;
+use lock::LockKeys;
+use lookup::Lookup;
+use pessimistic_rollback::PessimisticRollback;
 use point::RawPoint;
 use raw_batch::RawBatch;
 use raw_range::RawRange;
+pub(crate) use read_view::Passes;
+use read_view::ReadView;
 use regions::Regions;
+use resolve_locks::ResolveLocks;
 use rollback::Rollback;
 use scan::Scan;
+use scan_locks::ScanLocks;
 use snapshot::{SnapshotBatchGet, SnapshotGet};
+use txn_status::TxnStatus;
+use visible::Visible;
 
 /// What a step leads to.
 #[derive(Debug)]
@@ -79,10 +108,18 @@ pub(crate) enum Op {
     Scan(Box<Scan>),
     BatchScan(Box<BatchScan>),
     Regions(Box<Regions>),
+    Lookup(Box<Lookup>),
     Get(Box<SnapshotGet>),
     BatchGet(Box<SnapshotBatchGet>),
+    /// A read that waits to be judged.
+    Visible(Box<Visible>),
     Commit(Box<Commit>),
     Rollback(Box<Rollback>),
+    Lock(Box<LockKeys>),
+    PessimisticRollback(Box<PessimisticRollback>),
+    ScanLocks(Box<ScanLocks>),
+    ResolveLocks(Box<ResolveLocks>),
+    TxnStatus(Box<TxnStatus>),
 }
 
 const _: () = assert!(size_of::<Op>() <= 128);
@@ -131,9 +168,22 @@ impl Op {
             },
             Operation::Regions { ranges } => Regions::start(ranges, cx),
             // Stale reads, once there are any, say so here.
-            Operation::Read { op, at } => Checking::start(op, at, false, cx),
+            Operation::Read { op, at, options } => {
+                Checking::start(op, ReadView::new(at, options), false, cx)
+            }
+            Operation::GroupKeys { keys } => Regions::start_keys(keys, cx),
+            Operation::Region(what) => Lookup::start(what, cx),
+            Operation::BucketsSeen { region, used, latest } => {
+                cx.shared.buckets_seen(region, used, latest);
+                Step::Done(Ok(Reply::Done))
+            }
             Operation::Commit(plan) => Commit::start(*plan, cx),
             Operation::Rollback { start_ts, keys } => Rollback::start(start_ts, keys, cx),
+            Operation::Lock(plan) => LockKeys::start(*plan, cx),
+            Operation::PessimisticRollback(plan) => PessimisticRollback::start(*plan, cx),
+            Operation::ScanLocks(plan) => ScanLocks::start(*plan, cx),
+            Operation::ResolveLocks(plan) => ResolveLocks::start(*plan, cx),
+            Operation::TxnStatus(plan) => TxnStatus::start(*plan, cx),
         }
     }
 
@@ -161,10 +211,17 @@ impl Op {
             Self::Scan(machine) => machine.wake(tag, wake, cx),
             Self::BatchScan(machine) => machine.wake(tag, wake, cx),
             Self::Regions(machine) => machine.wake(tag, wake, cx),
+            Self::Lookup(machine) => machine.wake(tag, wake, cx),
             Self::Get(machine) => machine.wake(tag, wake, cx),
             Self::BatchGet(machine) => machine.wake(tag, wake, cx),
+            Self::Visible(machine) => machine.wake(wake, cx),
             Self::Commit(machine) => machine.wake(tag, wake, cx),
             Self::Rollback(machine) => machine.wake(tag, wake, cx),
+            Self::Lock(machine) => machine.wake(tag, wake, cx),
+            Self::PessimisticRollback(machine) => machine.wake(tag, wake, cx),
+            Self::ScanLocks(machine) => machine.wake(tag, wake, cx),
+            Self::ResolveLocks(machine) => machine.wake(tag, wake, cx),
+            Self::TxnStatus(machine) => machine.wake(tag, wake, cx),
         }
     }
 
@@ -197,19 +254,59 @@ impl Op {
             Self::Scan(machine) => stopped(machine.stop(why, cx)),
             Self::BatchScan(machine) => stopped(machine.stop(why, cx)),
             Self::Regions(machine) => stopped(machine.stop(why, cx)),
+            Self::Lookup(machine) => stopped(machine.stop(why, cx)),
             Self::Get(machine) => stopped(machine.stop(why, cx)),
             Self::BatchGet(machine) => stopped(machine.stop(why, cx)),
+            Self::Visible(machine) => stopped(machine.stop(why, cx)),
             Self::Commit(machine) => machine.stop(why, cx),
             Self::Rollback(machine) => stopped(machine.stop(why, cx)),
+            Self::Lock(machine) => machine.stop(why, cx),
+            Self::PessimisticRollback(machine) => stopped(machine.stop(why, cx)),
+            Self::ScanLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::ResolveLocks(machine) => stopped(machine.stop(why, cx)),
+            Self::TxnStatus(machine) => stopped(machine.stop(why, cx)),
         }
+    }
+
+    /// Whether it is carried to its end when the core closes.
+    pub(crate) fn outlives_close(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Rollback(_) | Self::PessimisticRollback(_) => true,
+            Self::Lock(machine) => machine.is_releasing(),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Lookup(_)
+            | Self::Get(_)
+            | Self::BatchGet(_)
+            | Self::Visible(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => false,
+        }
+    }
+
+    /// The transaction that it commits.
+    pub(crate) fn commits(&self) -> Option<Timestamp> {
+        if let Self::Commit(machine) = self { Some(machine.start_ts()) } else { None }
     }
 }
 
-fn start_read(op: ReadOperation, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+fn start_read(op: ReadOperation, mut view: ReadView, cx: &mut Cx<'_>) -> Step {
+    cx.shared.prepare_visibility();
+    view.recall(cx);
     match op {
-        ReadOperation::Get { key } => SnapshotGet::start(key, at, cx),
-        ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, at, cx),
-        ReadOperation::Scan(spec) => Scan::start_snapshot(spec, at, cx),
+        ReadOperation::Get { key } => SnapshotGet::start(key, view, cx),
+        ReadOperation::BatchGet { keys } => SnapshotBatchGet::start(keys, view, cx),
+        ReadOperation::Scan(spec) => Scan::start_snapshot(spec, view, cx),
     }
 }
 

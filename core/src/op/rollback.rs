@@ -4,6 +4,8 @@
 //! transaction, and then rolling back a secondary would tear it apart; once the primary is rolled
 //! back, nobody can. A store refuses to roll back what is committed, and then nothing else is touched.
 
+use std::sync::Arc;
+
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
@@ -15,7 +17,7 @@ use crate::operation::{Key, Reply};
 use crate::region_call::Abandoned;
 use crate::shared::{CallSpec, Cx, Tag, Wake};
 use crate::timestamp::Timestamp;
-use crate::wire::reply;
+use crate::wire::{ContextExtra, reply};
 
 /// The undoing of one transaction, for whoever needs it.
 #[derive(Clone, Debug, Hash)]
@@ -27,7 +29,7 @@ pub(crate) struct Undo {
 
 /// What an [`Undo`] has come to.
 pub(crate) enum Undone {
-    Going(Undo),
+    Going,
     Done,
     Failed(Error),
 }
@@ -36,6 +38,7 @@ pub(crate) enum Undone {
 struct RollbackJob {
     start_ts: Timestamp,
     keys: Vec<Key>,
+    context: Option<Arc<ContextExtra>>,
     max_weight: usize,
 }
 
@@ -45,30 +48,26 @@ impl Undo {
         start_ts: Timestamp,
         primary: Key,
         mut secondaries: Vec<Key>,
+        context: Option<Arc<ContextExtra>>,
         first_tag: Tag,
         cx: &mut Cx<'_>,
     ) -> Self {
         secondaries.retain(|key| *key != primary);
         secondaries.sort_unstable();
         secondaries.dedup();
-        let fanout = Self::fanout(start_ts, vec![primary], first_tag, cx);
-        Self { fanout, secondaries }
+        let max_weight = cx.shared.config.txn_batch_size;
+        let job = RollbackJob { start_ts, keys: vec![primary], context, max_weight };
+        Self { fanout: Self::fanout(job, first_tag, cx), secondaries }
     }
 
-    fn fanout(
-        start_ts: Timestamp,
-        keys: Vec<Key>,
-        tag: Tag,
-        cx: &mut Cx<'_>,
-    ) -> Fanout<RollbackJob> {
+    fn fanout(job: RollbackJob, tag: Tag, cx: &mut Cx<'_>) -> Fanout<RollbackJob> {
         let config = &cx.shared.config;
-        let job = RollbackJob { start_ts, keys, max_weight: config.txn_batch_size };
         let mut fanout = Fanout::new(job, Backoff::new(budget::CLEANUP), config.max_batches, tag);
         fanout.advance(cx);
         fanout
     }
 
-    pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
+    pub(crate) fn wake(&mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
         match self.fanout.wake(tag, wake, cx) {
             Progress::Nothing => {}
             Progress::Answer { response, .. } => {
@@ -84,18 +83,16 @@ impl Undo {
         }
         self.fanout.advance(cx);
         if !self.fanout.is_done() {
-            return Undone::Going(self);
+            return Undone::Going;
         }
         if self.secondaries.is_empty() {
             return Undone::Done;
         }
-        let secondaries = std::mem::take(&mut self.secondaries);
-        let start_ts = self.fanout.job.start_ts;
         let tag = self.fanout.end_tag();
-        Undone::Going(Self {
-            fanout: Self::fanout(start_ts, secondaries, tag, cx),
-            secondaries: Vec::new(),
-        })
+        let keys = std::mem::take(&mut self.secondaries);
+        let job = RollbackJob { keys, ..self.fanout.job.clone() };
+        self.fanout = Self::fanout(job, tag, cx);
+        Undone::Going
     }
 
     pub(crate) fn abandon(&mut self, cx: &mut Cx<'_>) -> Abandoned {
@@ -125,6 +122,7 @@ impl Job for RollbackJob {
         let body = cx.encode(&message);
         CallSpec {
             is_retry: batch.piece.is_retry,
+            extra: self.context.clone(),
             ..CallSpec::write(Rpc::KvBatchRollback, body, &cx.shared.config)
         }
     }
@@ -144,13 +142,13 @@ impl Rollback {
             return Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)));
         }
         let primary = keys.remove(0);
-        let undo = Undo::start(start_ts, primary, keys, 0, cx);
+        let undo = Undo::start(start_ts, primary, keys, None, 0, cx);
         Step::Next(Op::Rollback(Box::new(Self(undo))))
     }
 
-    pub(crate) fn wake(self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
         match self.0.wake(tag, wake, cx) {
-            Undone::Going(undo) => Step::Next(Op::Rollback(Box::new(Self(undo)))),
+            Undone::Going => Step::Next(Op::Rollback(Box::new(self))),
             Undone::Done => Step::Done(Ok(Reply::Done)),
             Undone::Failed(error) => Step::Done(Err(error)),
         }

@@ -16,13 +16,13 @@ use anatase_proto::rpc::Rpc;
 use crate::backoff::{Backoff, budget};
 use crate::error::Error;
 use crate::id::Handle;
-use crate::op::snapshot::ReadView;
+use crate::op::read_view::ReadView;
+use crate::op::visible::Visible;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{ColumnFamily, Key, KeyRange, KvPair, Reply, ScanSpec, next_key};
 use crate::region::loader::Seek;
 use crate::region_call::{Abandoned, Target};
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
-use crate::timestamp::Timestamp;
 use crate::wire::outbound::LONGER_THAN_ANY_KEY;
 use crate::wire::reply;
 
@@ -71,8 +71,8 @@ impl Scan {
         Self::start(spec, Source::Raw(cf), Backoff::new(budget::RAW), first_tag, cx)
     }
 
-    pub(crate) fn start_snapshot(spec: ScanSpec, at: Timestamp, cx: &mut Cx<'_>) -> Step {
-        let source = Source::Snapshot(ReadView::new(at));
+    pub(crate) fn start_snapshot(spec: ScanSpec, view: ReadView, cx: &mut Cx<'_>) -> Step {
+        let source = Source::Snapshot(view);
         Self::start(spec, source, Backoff::new(budget::SNAPSHOT), 0, cx)
     }
 
@@ -121,7 +121,7 @@ impl Scan {
         } else {
             (key.clone(), self.rest.end.clone())
         };
-        let (rpc, body, extra) = match &self.source {
+        let spec = match &self.source {
             Source::Raw(cf) => {
                 self.asked = self.left;
                 let message = kvrpcpb::RawScanRequest {
@@ -133,7 +133,8 @@ impl Scan {
                     cf: cf.name().to_owned(),
                     ..Default::default()
                 };
-                (Rpc::RawScan, cx.encode(&message), None)
+                let timeout = cx.shared.config.attempt_timeout;
+                CallSpec::new(Rpc::RawScan, cx.encode(&message), timeout)
             }
             Source::Snapshot(view) => {
                 self.asked = self.left.min(cx.shared.config.scan_batch_size.max(1));
@@ -144,16 +145,15 @@ impl Scan {
                     version: view.at.version(),
                     key_only: self.key_only,
                     reverse: self.reverse,
+                    sample_step: view.sample_step(),
                     ..Default::default()
                 };
-                (Rpc::KvScan, cx.encode(&message), view.extra.clone())
+                // §17.4: «no user read timeout».
+                let timeout = cx.shared.config.scan_attempt_timeout;
+                view.dress(CallSpec::new(Rpc::KvScan, cx.encode(&message), timeout), false)
             }
         };
-        let timeout = match self.source {
-            Source::Raw(_) => cx.shared.config.attempt_timeout,
-            Source::Snapshot(_) => cx.shared.config.scan_attempt_timeout,
-        };
-        let spec = CallSpec { extra, wants_range: true, ..CallSpec::new(rpc, body, timeout) };
+        let spec = CallSpec { wants_range: true, ..spec };
         let tag = self.first_tag + CALL;
         self.call = Some(cx.call(tag, Target::Key { key, seek }, spec, self.backoff.fork()));
         self.wait()
@@ -194,15 +194,21 @@ impl Scan {
             Source::Snapshot(view) => match reply::scan(response) {
                 Ok(page) if page.locks.is_empty() => Ok(page.pairs),
                 Ok(page) => {
-                    view.resolve(page.locks, cx, self.first_tag + LOCKS);
-                    return self.wait();
+                    return match view.resolve(page.locks, false, cx, self.first_tag + LOCKS) {
+                        true => self.page(cx),
+                        false => self.wait(),
+                    };
                 }
                 Err(error) => Err(error),
             },
         };
         match pairs.and_then(|pairs| self.take(pairs, &range)) {
             Ok(()) if self.left == 0 || self.is_exhausted() => {
-                Step::Done(Ok(Reply::Pairs(self.pairs)))
+                let found = Reply::Pairs(self.pairs);
+                match self.source {
+                    Source::Raw(_) => Step::Done(Ok(found)),
+                    Source::Snapshot(view) => Visible::check(found, view.at, cx),
+                }
             }
             Ok(()) => self.page(cx),
             Err(error) => Step::Done(Err(error)),

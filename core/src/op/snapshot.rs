@@ -5,77 +5,24 @@
 //! read's timestamp) and which it may read through (committed at or before it). So a reader waits only
 //! for a transaction that may still commit at or before its timestamp.
 
-use std::sync::Arc;
-
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
 
-use crate::backoff::{Backoff, BackoffKind, budget};
-use crate::command::WakeReason;
+use crate::backoff::{Backoff, budget};
 use crate::error::Error;
 use crate::fanout::{Batch, Fanout, Job, Progress};
 use crate::id::Handle;
 use crate::op::raw_batch::sort_keys;
+use crate::op::read_view::ReadView;
+use crate::op::visible::Visible;
 use crate::op::{Op, Step, Stop};
 use crate::operation::{Key, Reply, Value};
 use crate::region::loader::Seek;
 use crate::region_call::Target;
-use crate::resolve::{Mode, Resolved};
+use crate::resolve::Resolved;
 use crate::shared::{CallEnd, CallSpec, Cx, Tag, Wake};
-use crate::timestamp::Timestamp;
-use crate::wire::reply::{self, GetReply, Lock};
-use crate::wire::{ContextExtra, Response};
-
-/// The timestamp of a read, and what it has learned about the locks in its way.
-#[derive(Clone, Debug, Hash)]
-pub(crate) struct ReadView {
-    pub(crate) at: Timestamp,
-    pub(crate) extra: Option<Arc<ContextExtra>>,
-}
-
-impl ReadView {
-    pub(crate) fn new(at: Timestamp) -> Self {
-        Self { at, extra: None }
-    }
-
-    /// Has `locks` looked into; answered by [`Wake::Resolved`] under `tag`.
-    pub(crate) fn resolve(&self, locks: Vec<Lock>, cx: &mut Cx<'_>, tag: Tag) {
-        cx.resolve(tag, locks, Mode::Read { at: self.at });
-    }
-
-    /// Learns from a resolution. True if the read can be sent again at once, false if the caller has
-    /// to wait for the pause set under `tag`.
-    pub(crate) fn pass(
-        &mut self,
-        resolved: Resolved,
-        backoff: &mut Backoff,
-        cx: &mut Cx<'_>,
-        tag: Tag,
-    ) -> Result<bool, Error> {
-        if !resolved.bypass.is_empty() || !resolved.access.is_empty() {
-            let extra = Arc::make_mut(self.extra.get_or_insert_default());
-            merge(&mut extra.resolved_locks, &resolved.bypass);
-            merge(&mut extra.committed_locks, &resolved.access);
-        }
-        let Some(blocker) = resolved.blocker else {
-            return Ok(true);
-        };
-        let draws = &mut *cx.draws;
-        let (kind, clamp) = (BackoffKind::TxnLockFast, Some(blocker.wait));
-        let wait = backoff.next(kind, clamp, blocker.error(), |bound| draws.below(bound))?;
-        cx.pause(tag, wait, WakeReason::LockWait);
-        Ok(false)
-    }
-}
-
-/// Adds to a sorted list what it does not hold.
-fn merge(list: &mut Vec<u64>, more: &[u64]) {
-    for version in more {
-        if let Err(index) = list.binary_search(version) {
-            list.insert(index, *version);
-        }
-    }
-}
+use crate::wire::Response;
+use crate::wire::reply::{self, GetReply};
 
 const CALL: Tag = 0;
 const LOCKS: Tag = 1;
@@ -92,9 +39,9 @@ pub(crate) struct SnapshotGet {
 }
 
 impl SnapshotGet {
-    pub(crate) fn start(key: Key, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn start(key: Key, view: ReadView, cx: &mut Cx<'_>) -> Step {
         let backoff = Backoff::new(budget::SNAPSHOT);
-        Self { key, view: ReadView::new(at), backoff, call: None, is_retry: false }.send(cx)
+        Self { key, view, backoff, call: None, is_retry: false }.send(cx)
     }
 
     fn send(mut self, cx: &mut Cx<'_>) -> Step {
@@ -105,10 +52,10 @@ impl SnapshotGet {
         };
         let timeout = cx.shared.config.attempt_timeout;
         let spec = CallSpec {
-            extra: self.view.extra.clone(),
             is_retry: self.is_retry,
             ..CallSpec::new(Rpc::KvGet, cx.encode(&message), timeout)
         };
+        let spec = self.view.dress(spec, !self.is_retry);
         let target = Target::Key { key: self.key.clone(), seek: Seek::Containing };
         self.call = Some(cx.call(CALL, target, spec, self.backoff.fork()));
         self.is_retry = true;
@@ -124,10 +71,14 @@ impl SnapshotGet {
             (CALL, Wake::Call(CallEnd::Answered { response, .. })) => {
                 self.call = None;
                 match reply::get(response) {
-                    Ok(GetReply::Value(value)) => Step::Done(Ok(Reply::Value(value))),
+                    Ok(GetReply::Value(value)) => {
+                        Visible::check(Reply::Value(value), self.view.at, cx)
+                    }
                     Ok(GetReply::Locked(locks)) => {
-                        self.view.resolve(locks, cx, LOCKS);
-                        self.wait()
+                        match self.view.resolve(locks, true, cx, LOCKS) {
+                            true => self.send(cx),
+                            false => self.wait(),
+                        }
                     }
                     Err(error) => Step::Done(Err(error)),
                 }
@@ -172,11 +123,11 @@ struct GetJob {
 }
 
 impl SnapshotBatchGet {
-    pub(crate) fn start(keys: Vec<Key>, at: Timestamp, cx: &mut Cx<'_>) -> Step {
+    pub(crate) fn start(keys: Vec<Key>, view: ReadView, cx: &mut Cx<'_>) -> Step {
         let (keys, order) = sort_keys(keys);
         let config = &cx.shared.config;
         let found = vec![None; keys.len()];
-        let job = GetJob { keys, view: ReadView::new(at), max_items: config.batch_get_keys };
+        let job = GetJob { keys, view, max_items: config.batch_get_keys };
         let max_batches = config.max_batches;
         let fanout = Fanout::new(job, Backoff::new(budget::SNAPSHOT), max_batches, 0);
         Self { fanout, order, found }.advance(cx)
@@ -188,7 +139,7 @@ impl SnapshotBatchGet {
             return Step::Next(Op::BatchGet(Box::new(self)));
         }
         let values = self.order.iter().map(|index| self.found[*index].clone()).collect();
-        Step::Done(Ok(Reply::Values(values)))
+        Visible::check(Reply::Values(values), self.fanout.job.view.at, cx)
     }
 
     pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Step {
@@ -221,7 +172,11 @@ impl SnapshotBatchGet {
         }
         if !answer.locks.is_empty() {
             let tag = self.fanout.park(batch.piece);
-            self.fanout.job.view.resolve(answer.locks, cx, tag);
+            if self.fanout.job.view.resolve(answer.locks, false, cx, tag)
+                && let Some(piece) = self.fanout.unpark(tag)
+            {
+                self.fanout.again(piece);
+            }
         }
         self.advance(cx)
     }
@@ -270,22 +225,8 @@ impl Job for GetJob {
             ..Default::default()
         };
         let timeout = cx.shared.config.scan_attempt_timeout;
-        CallSpec {
-            extra: self.view.extra.clone(),
-            is_retry: batch.piece.is_retry,
-            ..CallSpec::new(Rpc::KvBatchGet, cx.encode(&message), timeout)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_locks_stay_sorted_and_without_repeats() {
-        let mut list = vec![3, 7];
-        merge(&mut list, &[7, 1, 5, 1]);
-        assert_eq!(list, [1, 3, 5, 7]);
+        let is_retry = batch.piece.is_retry;
+        let spec = CallSpec::new(Rpc::KvBatchGet, cx.encode(&message), timeout);
+        self.view.dress(CallSpec { is_retry, ..spec }, !is_retry)
     }
 }

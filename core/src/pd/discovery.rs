@@ -137,6 +137,7 @@ impl Shared {
         let timer = self.set_timer(at, WakeReason::PdRefresh, TimerTarget::Discovery);
         self.pd.discovery = Discovery::Resting { timer };
         self.loads_without_pd();
+        self.pd_end_scans();
         self.pd_end_parked();
         self.tso_end_parked();
     }

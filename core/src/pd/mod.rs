@@ -79,9 +79,15 @@ pub(crate) struct Pd {
 pub(crate) enum PdPurpose {
     /// On behalf of this load.
     Region(Handle),
+    /// The buckets of the region with this id.
+    Buckets(u64),
+    /// The next page of a refresh of all regions.
+    Refresh,
     Store(StoreId),
     /// The keyspace of all keys.
     Keyspace,
+    /// The safe point.
+    SafePoint,
     /// On behalf of an operation, which takes the answer apart itself.
     Owner(Owner, Tag),
 }

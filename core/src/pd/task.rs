@@ -19,7 +19,7 @@ use anatase_proto::rpc::Rpc;
 use bytes::Bytes;
 
 use super::way::Route;
-use super::{Pd, PdPurpose, Trouble, trouble};
+use super::{From, Pd, PdPurpose, Trouble, trouble};
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
 use crate::config::Config;
@@ -71,26 +71,31 @@ impl Pd {
 }
 
 impl Shared {
-    pub(super) fn pd_start(
+    pub(super) fn pd_start(&mut self, purpose: PdPurpose, rpc: Rpc, body: Bytes, from: From) {
+        let patience = purpose.patience(&self.config);
+        self.pd_start_within(purpose, rpc, body, from, patience);
+    }
+
+    /// The same with a budget of its own.
+    pub(super) fn pd_start_within(
         &mut self,
         purpose: PdPurpose,
         rpc: Rpc,
         body: Bytes,
-        any_member: bool,
-    ) -> Handle {
-        let patience = purpose.patience(&self.config);
+        from: From,
+        budget: Duration,
+    ) {
         let handle = self.pd.tasks.insert(PdTask {
             purpose,
             rpc,
             body,
-            any_member: any_member && self.config.enable_follower_handle,
-            backoff: Backoff::new(patience),
+            any_member: from == From::AnyMember && self.config.enable_follower_handle,
+            backoff: Backoff::new(budget),
             failures: 0,
             parked_since: None,
             state: TaskState::Parked,
         });
         self.pd_send_task(handle);
-        handle
     }
 
     /// Gives up the questions of an owner who is gone.
@@ -150,16 +155,36 @@ impl Shared {
         }
     }
 
+    /// Ends questions of operations for many regions that wait for a leader: each goes on with a question
+    /// for one, which looks at what was known before (see `region::loader`).
+    pub(super) fn pd_end_scans(&mut self) {
+        let tasks = &self.pd.tasks;
+        let scans = |handle: &Handle| {
+            tasks.get(*handle).is_some_and(|task| {
+                let scan = matches!(task.rpc, Rpc::PdBatchScanRegions | Rpc::PdScanRegions);
+                scan && matches!(task.purpose, PdPurpose::Owner(..))
+            })
+        };
+        let parked = std::mem::take(&mut self.pd.parked);
+        let (scans, parked): (VecDeque<_>, _) = parked.into_iter().partition(scans);
+        self.pd.parked = parked;
+        for handle in scans {
+            let cause = self.pd.why_unavailable();
+            let text = "a question for many regions is not put to an absent PD";
+            let error = Error::new(ErrorKind::Cancelled, text).because(Some(cause));
+            self.pd_task_done(handle, Err(error));
+        }
+    }
+
     /// Ends what has waited for a leader as long as a question to PD may wait. An operation has its
     /// deadline; but what is left of one that is over has nobody to wait for it, and would keep the
     /// search going for ever.
     pub(super) fn pd_end_parked(&mut self) {
-        let (now, tasks, config) = (self.now, &self.pd.tasks, &self.config);
+        let (now, tasks) = (self.now, &self.pd.tasks);
         let is_over = |handle: &Handle| {
-            tasks.get(*handle).is_none_or(|task| {
-                let patience = task.purpose.patience(config);
-                task.parked_since.is_none_or(|since| now.since(since) >= patience)
-            })
+            let Some(task) = tasks.get(*handle) else { return true };
+            let budget = task.backoff.budget();
+            task.parked_since.is_none_or(|since| now.since(since) >= budget)
         };
         let parked = std::mem::take(&mut self.pd.parked);
         let (over, parked): (VecDeque<_>, _) = parked.into_iter().partition(is_over);
@@ -226,7 +251,9 @@ impl Shared {
                     let unknown = failure.reason().status == Some(GrpcStatus::UNIMPLEMENTED);
                     // Who asks knows what to do without the answer.
                     let kind = match self.pd.tasks.get(handle).map(|task| &task.purpose) {
-                        Some(PdPurpose::Owner(..)) if unknown => ErrorKind::Unsupported,
+                        Some(PdPurpose::Owner(..) | PdPurpose::SafePoint) if unknown => {
+                            ErrorKind::Unsupported
+                        }
                         Some(_) | None => ErrorKind::PdRefused,
                     };
                     let error = Error::new(kind, failure.reason().to_string());
@@ -290,7 +317,12 @@ impl Shared {
         let clamp = match task.purpose {
             // §14.1: asked for once a second.
             PdPurpose::Keyspace => Some(clamp.map_or(longest, |clamp| clamp.min(longest))),
-            PdPurpose::Region(_) | PdPurpose::Store(_) | PdPurpose::Owner(..) => clamp,
+            PdPurpose::Region(_)
+            | PdPurpose::Store(_)
+            | PdPurpose::SafePoint
+            | PdPurpose::Buckets(_)
+            | PdPurpose::Refresh
+            | PdPurpose::Owner(..) => clamp,
         };
         match task.backoff.next(BackoffKind::PdRpc, clamp, error, |bound| draws.below(bound)) {
             Ok(wait) => {
@@ -330,10 +362,30 @@ impl Shared {
                     }
                 }
             }
+            PdPurpose::SafePoint => {
+                self.pd.tasks.remove(handle);
+                self.on_safe_point(answer);
+            }
             PdPurpose::Owner(owner, tag) => {
                 self.pd.tasks.remove(handle);
                 self.wake(owner, tag, Wake::Pd(answer));
             }
+            PdPurpose::Buckets(region) => {
+                self.pd.tasks.remove(handle);
+                self.on_bucket_region(region, answer);
+            }
+            PdPurpose::Refresh => match answer.and_then(reply::regions) {
+                // §4.6: empty, or all without a leader.
+                Ok(none) if none.is_empty() => {
+                    let text = "PD tells of no region that has a leader";
+                    let error = Error::new(ErrorKind::RegionUnavailable, text);
+                    self.pd_task_pause(handle, error, None);
+                }
+                page => {
+                    self.pd.tasks.remove(handle);
+                    self.on_page(page);
+                }
+            },
             PdPurpose::Region(load) => match answer.and_then(reply::regions) {
                 Ok(regions) if !regions.is_empty() => {
                     self.pd.tasks.remove(handle);
@@ -369,7 +421,12 @@ impl PdPurpose {
             Self::Keyspace => {
                 config.pd_init_interval.saturating_mul(config.pd_init_attempts.max(1))
             }
-            Self::Region(_) | Self::Store(_) | Self::Owner(..) => budget::PD,
+            Self::Region(_)
+            | Self::Store(_)
+            | Self::SafePoint
+            | Self::Buckets(_)
+            | Self::Refresh
+            | Self::Owner(..) => budget::PD,
         }
     }
 }
@@ -377,6 +434,13 @@ impl PdPurpose {
 impl PdTask {
     /// §14.5: the breaker is for region metadata.
     fn is_breakable(&self) -> bool {
-        matches!(self.purpose, PdPurpose::Region(_))
+        matches!(
+            self.rpc,
+            Rpc::PdGetRegion
+                | Rpc::PdGetPrevRegion
+                | Rpc::PdGetRegionById
+                | Rpc::PdScanRegions
+                | Rpc::PdBatchScanRegions
+        )
     }
 }

@@ -32,36 +32,41 @@ impl Buckets {
         Some(Box::new(Self { version, keys }))
     }
 
-    /// The bucket with this key as the list has it.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<KeyRange> {
-        let contains = |pair: &&[Key]| pair[0] <= key && starts_before_end(key, &pair[1]);
-        let pair = self.keys.windows(2).find(contains)?;
-        Some(KeyRange { start: pair[0].clone(), end: pair[1].clone() })
-    }
-
-    /// The bucket with this key within `region`. Where the list leaves the region's ends open, what is
-    /// missing there counts as a bucket.
+    /// The bucket with this key within `region`, see [`locate`].
     pub(crate) fn locate(&self, key: &[u8], region: &KeyRange) -> Option<KeyRange> {
-        if !region.contains(key) {
-            return None;
-        }
-        if let Some(found) = self.find(key) {
-            return Some(clamp(&found, region));
-        }
-        let (Some(first), Some(last)) = (self.keys.first(), self.keys.last()) else {
-            return Some(region.clone());
-        };
-        let filler = match key < first {
-            true => KeyRange { start: region.start.clone(), end: first.clone() },
-            false => KeyRange { start: last.clone(), end: region.end.clone() },
-        };
-        Some(clamp(&filler, region))
+        locate(&self.keys, key, region)
     }
 
     /// §4.4: whether they are to take the place of `old`.
     pub(crate) fn replaces(&self, old: Option<&Self>) -> bool {
         old.is_none_or(|old| old.version < self.version)
     }
+}
+
+/// The bucket with this key as the list has it.
+fn find(borders: &[Key], key: &[u8]) -> Option<KeyRange> {
+    let contains = |pair: &&[Key]| pair[0] <= key && starts_before_end(key, &pair[1]);
+    let pair = borders.windows(2).find(contains)?;
+    Some(KeyRange { start: pair[0].clone(), end: pair[1].clone() })
+}
+
+/// The bucket with this key within `region`. Where the list leaves the region's ends open, what is
+/// missing there counts as a bucket.
+pub(crate) fn locate(borders: &[Key], key: &[u8], region: &KeyRange) -> Option<KeyRange> {
+    if !region.contains(key) {
+        return None;
+    }
+    if let Some(found) = find(borders, key) {
+        return Some(clamp(&found, region));
+    }
+    let (Some(first), Some(last)) = (borders.first(), borders.last()) else {
+        return Some(region.clone());
+    };
+    let filler = match key < first {
+        true => KeyRange { start: region.start.clone(), end: first.clone() },
+        false => KeyRange { start: last.clone(), end: region.end.clone() },
+    };
+    Some(clamp(&filler, region))
 }
 
 /// A key of its own: what was received is a slice of a frame.
@@ -108,11 +113,11 @@ mod tests {
             ("y", None, None),
         ] {
             let range = |(start, end): (&'static str, &'static str)| KeyRange::new(start, end);
-            assert_eq!(list.find(key.as_bytes()), raw.map(range), "{key}");
+            assert_eq!(find(&list.keys, key.as_bytes()), raw.map(range), "{key}");
             assert_eq!(list.locate(key.as_bytes(), &region), within.map(range), "{key}");
         }
         let unbounded = buckets(&["", "h", ""]);
-        assert_eq!(unbounded.find(b"z"), Some(KeyRange::new("h", "")));
+        assert_eq!(find(&unbounded.keys, b"z"), Some(KeyRange::new("h", "")));
         // An empty list: the whole region.
         assert_eq!(buckets(&[]).locate(b"c", &region), Some(region));
     }

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::id::{Handle, Peer, PeerRole, RegionVersion, StoreId};
 use crate::operation::{Key, KeyRange};
+use crate::region::LocatedRegion;
 use crate::region::buckets::Buckets;
 use crate::region::entry::{Care, InvalidReason, NewRegion, Region, starts_before_end};
 use crate::slab::Slab;
@@ -128,16 +129,21 @@ impl RegionCache {
         now: Instant,
         epoch: impl Fn(StoreId) -> u32,
     ) -> Option<&Region> {
+        let handle = self.ending(key)?;
+        self.touch(handle, now, epoch)
+    }
+
+    /// The region with `start < key ≤ end`, usable or not; for the empty key the one without end.
+    fn ending(&self, key: &[u8]) -> Option<Handle> {
         let below = match key.is_empty() {
             true => Bound::Unbounded,
             false => Bound::Excluded(key),
         };
         let below = (Bound::Unbounded, below);
         let (_, handle) = self.by_start.range::<[u8], _>(below).next_back()?;
-        let handle = *handle;
-        let end = self.regions.get(handle)?.bounds.end();
+        let end = self.regions.get(*handle)?.bounds.end();
         let contains = end.is_empty() || (!key.is_empty() && key <= end);
-        if contains { self.touch(handle, now, epoch) } else { None }
+        contains.then_some(*handle)
     }
 
     /// Whether a usable region begins after `low` and before `high`.
@@ -212,6 +218,35 @@ impl RegionCache {
         self.find(version).filter(|region| region.is_usable(now, epoch))
     }
 
+    /// The latest version of the region with this id that is known, if it can be used (§4.5). It lives
+    /// longer, as by any other lookup.
+    pub(crate) fn lookup_id(
+        &mut self,
+        id: u64,
+        now: Instant,
+        epoch: impl Fn(StoreId) -> u32,
+    ) -> Option<&Region> {
+        let handle = *self.by_id.get(&id)?;
+        self.touch(handle, now, epoch)
+    }
+
+    /// The first key of the latest version of the region with this id that is known, usable or not.
+    pub(crate) fn start_of_id(&self, id: u64) -> Option<Key> {
+        let region = self.regions.get(*self.by_id.get(&id)?)?;
+        Some(Key::copy_from_slice(region.bounds.start()))
+    }
+
+    /// A copy of this region at this version, usable or not.
+    pub(crate) fn located(&self, version: RegionVersion) -> Option<LocatedRegion> {
+        self.find(version).map(LocatedRegion::from)
+    }
+
+    /// The version of this region's buckets; 0 without buckets, `None` without this region.
+    pub(crate) fn bucket_version(&self, version: RegionVersion) -> Option<u64> {
+        let region = self.find(version)?;
+        Some(region.buckets.as_ref().map_or(0, |buckets| buckets.version))
+    }
+
     /// The bounds of this region at this version, usable or not.
     pub(crate) fn range(&self, version: RegionVersion) -> Option<KeyRange> {
         self.find(version).map(|region| region.bounds.to_range())
@@ -220,6 +255,11 @@ impl RegionCache {
     /// Where this region at this version ends (empty: nowhere), usable or not.
     pub(crate) fn end_of(&self, version: RegionVersion) -> Option<&[u8]> {
         self.find(version).map(|region| region.bounds.end())
+    }
+
+    /// Where the region at this version begins.
+    pub(crate) fn start_of(&self, version: RegionVersion) -> Option<&[u8]> {
+        self.find(version).map(|region| region.bounds.start())
     }
 
     /// The region with this key, usable or not; its life is not extended.
@@ -354,7 +394,15 @@ impl RegionCache {
     /// PD cannot be asked. If all that is held against the region of this key is that its stores died or
     /// its replicas did not answer, they may do so by now.
     pub(crate) fn revive(&mut self, key: &[u8], epoch: impl Fn(StoreId) -> u32) {
-        let handle = self.containing(key);
+        self.revive_at(self.containing(key), epoch);
+    }
+
+    /// The same for the region that [`RegionCache::lookup_end`] leads to.
+    pub(crate) fn revive_end(&mut self, key: &[u8], epoch: impl Fn(StoreId) -> u32) {
+        self.revive_at(self.ending(key), epoch);
+    }
+
+    fn revive_at(&mut self, handle: Option<Handle>, epoch: impl Fn(StoreId) -> u32) {
         let Some(region) = handle.and_then(|handle| self.regions.get_mut(handle)) else {
             return;
         };

@@ -104,7 +104,7 @@ impl Replica {
         Self { peer, epoch }
     }
 
-    pub(super) const fn peer(&self) -> Peer {
+    pub(crate) const fn peer(&self) -> Peer {
         self.peer
     }
 }

@@ -23,7 +23,7 @@ use crate::id::{Handle, RegionVersion};
 use crate::operation::{Key, KeyRange, next_key};
 use crate::pd::From;
 use crate::region::buckets::Buckets;
-use crate::region::{Inserted, NewRegion};
+use crate::region::{Inserted, LocatedRegion, NewRegion};
 use crate::shared::{Shared, Waiter};
 use crate::slab::Slab;
 use crate::wire::reply::LoadedRegion;
@@ -115,12 +115,69 @@ impl Shared {
         None
     }
 
+    /// As [`Shared::locate`], but nobody is asked on behalf of the caller.
+    pub(crate) fn known(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
+        let (version, reload) = self.look_up(key, seek)?;
+        if reload {
+            self.reload(version);
+        }
+        Some(version)
+    }
+
+    /// §4.5, `TryLocateKey`: the region of a key, unless it should be loaded anew. Loads nothing.
+    pub(crate) fn try_locate(&mut self, key: &Key) -> Option<LocatedRegion> {
+        let (version, reload) = self.look_up(key, Seek::Containing)?;
+        self.regions.located(version).filter(|_| !reload)
+    }
+
+    /// §4.5, `LocateRegionByID`: the latest version of a region, if it can be used.
+    pub(crate) fn locate_id(&mut self, id: u64) -> Option<LocatedRegion> {
+        let stores = &self.stores;
+        let region = self.regions.lookup_id(id, self.now, |store| stores.epoch(store))?;
+        let (found, reload) = (LocatedRegion::from(region), region.wants_reload(self.now));
+        if reload {
+            self.reload(found.version);
+        }
+        Some(found)
+    }
+
+    /// The region with this id that PD could not tell of, if it is known and was given up only because
+    /// nobody answered.
+    pub(crate) fn old_region(&mut self, id: u64) -> Option<LocatedRegion> {
+        let start = self.regions.start_of_id(id)?;
+        let known = self.falls_back(&start, Seek::Containing);
+        if known { self.locate_id(id) } else { None }
+    }
+
+    /// §4.5: the region of a key could not be loaded. If what is known of it was given up only because
+    /// nobody answered, that is used again, and a later lookup has it loaded anew.
+    pub(crate) fn falls_back(&mut self, key: &Key, seek: Seek) -> bool {
+        let Some(version) = self.revived(key, seek) else {
+            return false;
+        };
+        self.regions.reload_later(version, self.now);
+        true
+    }
+
+    /// The region of a key; also if it was given up, unless for another reason than want of an answer.
+    fn revived(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
+        let stores = &self.stores;
+        match seek {
+            Seek::Containing => self.regions.revive(key, |store| stores.epoch(store)),
+            Seek::Before => self.regions.revive_end(key, |store| stores.epoch(store)),
+        }
+        self.cached(key, seek)
+    }
+
     fn cached(&mut self, key: &Key, seek: Seek) -> Option<RegionVersion> {
         self.look_up(key, seek).map(|(version, _)| version)
     }
 
     /// The region, and whether it should be loaded anew.
     fn look_up(&mut self, key: &Key, seek: Seek) -> Option<(RegionVersion, bool)> {
+        if self.refresh.is_due(self.now) {
+            self.refresh_regions();
+        }
         let stores = &self.stores;
         let epoch = |store| stores.epoch(store);
         let region = match seek {
@@ -318,7 +375,9 @@ impl Shared {
                 Err(error)
                     if seeker.key == load.anchor || *error.kind() == ErrorKind::PdUnavailable =>
                 {
-                    self.wake_located(seeker.waiter, Err(error.clone()));
+                    let known = self.falls_back(&seeker.key, load.seek);
+                    let told = if known { Ok(()) } else { Err(error.clone()) };
+                    self.wake_located(seeker.waiter, told);
                 }
                 Ok(()) | Err(_) => left.push(seeker),
             }
@@ -336,11 +395,7 @@ impl Shared {
             let Some(load) = self.loader.loads.get_mut(handle) else { continue };
             let seek = load.seek;
             for seeker in std::mem::take(&mut load.seekers) {
-                let stores = &self.stores;
-                if seek == Seek::Containing {
-                    self.regions.revive(&seeker.key, |store| stores.epoch(store));
-                }
-                if self.cached(&seeker.key, seek).is_some() {
+                if self.revived(&seeker.key, seek).is_some() {
                     self.wake_located(seeker.waiter, Ok(()));
                 } else if let Some(load) = self.loader.loads.get_mut(handle) {
                     load.seekers.push(seeker);

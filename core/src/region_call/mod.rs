@@ -75,6 +75,8 @@ pub(crate) struct RegionCall {
     doubt: bool,
     trouble: Option<Box<Trouble>>,
     last_error: Option<Error>,
+    /// Nothing more is sent: see [`Shared::send_no_more`].
+    last: bool,
     state: State,
 }
 
@@ -101,6 +103,8 @@ struct Attempt {
     sent: Instant,
     /// When nobody waits for it any longer.
     deadline: Instant,
+    /// It has the application's own limit for the first attempt of a read.
+    hurried: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +147,7 @@ impl Cx<'_> {
             doubt: false,
             trouble: None,
             last_error: None,
+            last: false,
             state: State::Idle,
         };
         let handle = self.shared.calls.insert(call);
@@ -200,6 +205,18 @@ impl Shared {
             .is_some_and(|call| call.doubt || matches!(call.state, State::Sent { .. }))
     }
 
+    /// The owner wants to know what becomes of the request that is out, and does not want it sent again.
+    /// False if none is out: then nothing is to be waited for.
+    pub(crate) fn send_no_more(&mut self, handle: Handle) -> bool {
+        match self.calls.get_mut(handle) {
+            Some(call) if matches!(call.state, State::Sent { .. }) => {
+                call.last = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// Runs a call until it waits or ends.
     pub(crate) fn step_call(&mut self, handle: Handle, wake: CallWake) {
         let Some(mut call) = self.calls.take(handle) else {
@@ -226,7 +243,7 @@ impl Shared {
                 if self.now >= attempt.deadline =>
             {
                 self.abort(command);
-                let failure = Failure::maybe_executed("no answer in time");
+                let failure = Failure::maybe_executed(react::NO_ANSWER);
                 self.failed(&mut call, attempt, &failure)
             }
             (State::Sent { command, attempt, .. }, CallWake::Timer) => {
@@ -243,6 +260,11 @@ impl Shared {
         };
         loop {
             next = match next {
+                Next::Try | Next::Relocate | Next::Pause { .. } if call.last => {
+                    let text = "its owner does not want it any more";
+                    let error = Error::new(ErrorKind::Cancelled, text);
+                    Next::End(call.give_up(error.because(call.last_error.clone())))
+                }
                 Next::Wait(state) => {
                     call.state = state;
                     return self.calls.put(handle, call);
@@ -367,6 +389,11 @@ impl Shared {
         peer: Peer,
         address: Arc<str>,
     ) -> State {
+        let hurry = call
+            .spec
+            .first_timeout
+            .filter(|limit| call.attempts == 0 && *limit < call.spec.timeout);
+        let timeout = hurry.unwrap_or(call.spec.timeout);
         call.attempts += 1;
         self.stats.attempts += 1;
         if let Some(trouble) = &mut call.trouble {
@@ -377,7 +404,8 @@ impl Shared {
             peer,
             cluster_id: self.pd.cluster_id(),
             is_retry: call.spec.is_retry || call.attempts > 1,
-            max_execution_ms: call.spec.max_execution_ms,
+            max_execution_ms: hurry
+                .map_or(call.spec.max_execution_ms, |limit| limit.as_millis() as u64),
             keyspace: self.tenancy.keyspace().cloned(),
             extra: call.spec.extra.clone(),
         };
@@ -386,10 +414,10 @@ impl Shared {
             head: Head::Store(context),
             body: call.spec.body.clone(),
         };
-        let deadline = self.now + call.spec.timeout;
+        let deadline = self.now + timeout;
         let to = Destination { address, store: Some(peer.store) };
         let command = self.send(CommandOwner::Call(handle), to, deadline, request);
-        let attempt = Attempt { region, peer, sent: self.now, deadline };
+        let attempt = Attempt { region, peer, sent: self.now, deadline, hurried: hurry.is_some() };
         let timer = self.watch_attempt(handle, attempt, self.now);
         State::Sent { command, timer, attempt }
     }
@@ -440,10 +468,12 @@ impl Shared {
         let Attempt { region, peer, .. } = attempt;
         let error = region_error.to_error().at(Some(region), Some(peer.store));
         let situation = self.situation(call, attempt, &region_error);
-        if let RegionError::BucketVersionNotMatch { version, keys } = &region_error
-            && let Some(buckets) = self.buckets(*version, keys)
-        {
-            self.regions.set_buckets(region, buckets);
+        if let RegionError::BucketVersionNotMatch { version, keys } = &region_error {
+            match self.buckets(*version, keys) {
+                Some(buckets) => self.regions.set_buckets(region, buckets),
+                // The store told their version only, or what makes no sense: PD knows better.
+                None => self.buckets_seen(region, 0, *version),
+            }
         }
         let busy = matches!(region_error, RegionError::ServerIsBusy { .. });
         if let RegionError::ServerIsBusy { estimated_wait_ms, .. } = &region_error {
@@ -529,7 +559,7 @@ impl Shared {
                 self.want_store(named.store);
             }
         }
-        Situation { asked_leader, leader_tried, hurried_read: false, hint }
+        Situation { asked_leader, leader_tried, hurried_read: attempt.hurried, hint }
     }
 
     /// §6.5 row 2: the named replica gets an attempt.
@@ -598,6 +628,11 @@ impl Shared {
         if let Some(fatal) = react::on_failure(failure) {
             let error = fatal.at(Some(attempt.region), Some(attempt.peer.store));
             return Next::End(call.give_up(error));
+        }
+        if attempt.hurried && react::is_too_late(failure) {
+            // §6.4: the limit was the application's, so this says nothing about the store.
+            call.trouble(attempt).failed(attempt.peer.id);
+            return call.remember(error, Next::Try);
         }
         self.suspect_store(attempt.peer.store);
         if call.doubt && call.spec.once {

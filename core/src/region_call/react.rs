@@ -149,6 +149,18 @@ pub(crate) fn on_region_error(error: RegionError, seen: &Situation) -> Reaction 
     }
 }
 
+/// What is told of an attempt whose time was up.
+pub(super) const NO_ANSWER: &str = "no answer in time";
+
+/// Whether it is the time limit that ended an attempt, on this side or on the other.
+pub(super) fn is_too_late(failure: &Failure) -> bool {
+    let reason = failure.reason();
+    match reason.status {
+        Some(status) => status == GrpcStatus::DEADLINE_EXCEEDED,
+        None => *reason.text == *NO_ANSWER,
+    }
+}
+
 /// `control-plane.md` §6.4: the error with which a call ends at once, or `None` if another attempt
 /// may help (after [`BackoffKind::TikvRpc`], unless the read is in a hurry and only took too long).
 pub(crate) fn on_failure(failure: &Failure) -> Option<Error> {

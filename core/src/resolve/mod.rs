@@ -4,36 +4,77 @@
 //! asks here; one inquiry per transaction serves everybody who waits for it:
 //!
 //! ```text
-//! Stamping ─▶ Checking ─▶ fate known ─▶ Cleaning ─▶ gone
-//!    ▲           │  │
-//!    │           │  └─ alive ─▶ every waiter is told how long to wait, or that it may pass
-//!    └─ Pausing ◀┘ the primary is not written yet, and the lock has not outlived its time
+//! Stamping ─▶ Checking ───────────▶ Settled: rounds of cleaning, then over
+//!    ▲         │ │  ▲ │                ▲
+//!    │         │ │  │ └─▶ Recovering ──┘ async commit, its time over: the secondaries tell
+//!    │         │ │  └──────── │ it fell back to two phases: its primary decides after all
+//!    │         │ └─ alive ─▶ every waiter is told how long to wait, or that it may pass; over
+//!    └─Pausing◀┘ the primary is not written yet, and the lock has not outlived its time
 //! ```
 //!
-//! - *Stamping*: expiry is judged by the store against a timestamp that PD hands out now, never
-//!   against a clock of this machine. A lock is rolled back only by the store, and only when its time
-//!   to live has passed by that timestamp.
+//! - *Stamping*: expiry is judged by a timestamp that PD hands out now, never by a clock of this
+//!   machine. A lock of two-phase commit is rolled back only by the store, and only when its time to
+//!   live has passed by that timestamp.
 //! - *Checking* takes along the largest timestamp of all who wait, so that the store may push the
 //!   transaction's earliest commit behind the readers: they then pass the lock by without waiting.
-//! - *Cleaning* commits or rolls back the locks that were met. Readers do not wait for it: they are
-//!   told to read through the lock or past it. Writers do, since their prewrite needs the key free.
+//!   Who came too late to be counted in has the primary asked again.
+//! - *Recovering* (`secondaries.rs`) asks the other keys of an async commit. To ask is to decide, so
+//!   it is done only when the primary's time is over.
+//! - *Settled*: `cleaning.rs`. Readers do not wait for it: they are told to read through the lock or
+//!   past it, as long as a permit is left ([`Config::max_background_resolves`]). Writers wait, since
+//!   their key has to be free.
 //!
-//! A fate is final and is remembered. That a transaction is alive is not.
+//! What each state does with what it may hear; whatever else comes changes nothing:
 //!
-//! Locks of async-commit transactions are waited for but not recovered, and pessimistic locks are
-//! waited for but not released, until the machines for them exist (see `docs/parity.md`, L2 and L3):
-//! nothing here may treat them as ordinary locks, since that could undo a committed transaction.
+//! | state | somebody joins | heard | and then |
+//! |---|---|---|---|
+//! | Stamping | is counted in | a timestamp | Checking |
+//! | | | PD failed | everybody hears the error |
+//! | Checking | is counted in; a reader who is too late is left for the next check | committed, rolled back | Settled |
+//! | | | alive, pushed | readers pass, writers wait |
+//! | | | alive | all wait |
+//! | | | alive, async commit, its time over | Recovering; unless the transaction has fallen back |
+//! | | | not found, and the lock has outlived its time | Checking, with leave to roll back |
+//! | | | not found, of a pessimistic lock | all wait |
+//! | | | not found, of a prewritten lock | Pausing |
+//! | | | no pessimistic lock there, or one with another primary, of a pessimistic lock | Settled, fate unknown: the locks that were met go |
+//! | | | the same, of a prewritten lock | all wait; a corrupt lock is an error |
+//! | | | failed | everybody hears the error |
+//! | Recovering | hears the outcome | the last of the secondaries | Settled |
+//! | | | a lock that is not async | Checking, whatever the primary says counts |
+//! | | | failed, a contradiction | everybody hears the error |
+//! | Pausing | is counted in | the pause is over | Stamping |
+//! | Settled | is cleaned up for; if the fate is unknown, asks anew when the round is over | a region is clean | its waiters hear |
+//!
+//! An inquiry is about one transaction, one primary, and either prewritten or pessimistic locks of it
+//! ([`Id`]): pessimistic ones may name a primary that no longer is, are asked about in another way, and
+//! are let go, never committed (§22.17). Readers of «the latest» have inquiries of their own, since
+//! what they push is pushed for nobody else (§22.20).
+//!
+//! A fate is final and is remembered. That a transaction is alive is not, nor what is said of a
+//! pessimistic lock.
+//!
+//! [`Config::max_background_resolves`]: crate::Config::max_background_resolves
 
+mod cleaning;
 mod inquiry;
+#[cfg(test)]
+mod recovery_stories;
+#[cfg(test)]
+mod release_stories;
+mod secondaries;
+#[cfg(test)]
+mod stories;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::id::Handle;
+use crate::id::{Handle, OpId};
 use crate::operation::Key;
 use crate::shared::{Cx, Owner, Shared, Tag, Wake};
 use crate::slab::Slab;
+use crate::time::Instant;
 use crate::timestamp::Timestamp;
 use crate::wire::reply::Lock;
 
@@ -47,21 +88,73 @@ pub(crate) enum Mode {
     Read {
         /// Its timestamp.
         at: Timestamp,
+        /// It reads one key, and is not to clean more than that one, however large the transaction.
+        lite: bool,
     },
     /// A write: the key has to be free.
     Write {
         /// Its start.
         start_ts: Timestamp,
     },
+    /// A pessimistic lock: the key has to be free, and nobody is pushed for it (§22.20).
+    Lock,
+    /// Garbage collection: the transaction has to end now, whether its time is over or not (§16.5).
+    /// Its prewritten locks are left to whoever asks.
+    Gc,
 }
 
 impl Mode {
-    fn caller(self) -> Timestamp {
+    /// `None` must not push anybody's earliest commit.
+    fn caller(self) -> Option<Timestamp> {
         match self {
-            Self::Read { at } => at,
-            Self::Write { start_ts } => start_ts,
+            Self::Read { at, .. } => Some(at),
+            Self::Write { start_ts } => Some(start_ts),
+            Self::Lock | Self::Gc => None,
         }
     }
+
+    fn is_read(self) -> bool {
+        match self {
+            Self::Read { .. } => true,
+            Self::Write { .. } | Self::Lock | Self::Gc => false,
+        }
+    }
+
+    fn is_lite(self) -> bool {
+        match self {
+            Self::Read { lite, .. } => lite,
+            Self::Write { .. } | Self::Lock | Self::Gc => false,
+        }
+    }
+
+    fn manner(self) -> Manner {
+        match self {
+            Self::Read { at: Timestamp::MAX, .. } => Manner::Latest,
+            Self::Read { .. } | Self::Write { .. } | Self::Lock => Manner::Shared,
+            Self::Gc => Manner::Forced,
+        }
+    }
+}
+
+/// What an inquiry is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id {
+    start_ts: Timestamp,
+    primary: Key,
+    /// About pessimistic locks, which it lets go; else about prewritten ones.
+    pessimistic: bool,
+    manner: Manner,
+}
+
+/// For whom an inquiry asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Manner {
+    /// For readers of snapshots and for writers, together.
+    Shared,
+    /// For readers of whatever is the latest.
+    Latest,
+    /// For garbage collection.
+    Forced,
 }
 
 /// What became of the locks that a request named.
@@ -71,6 +164,8 @@ pub(crate) struct Resolved {
     pub(crate) bypass: Vec<u64>,
     /// Transactions whose locks a read may read through.
     pub(crate) access: Vec<u64>,
+    /// Transactions that have ended; only for [`Mode::Gc`].
+    pub(crate) ended: BTreeMap<Timestamp, Fate>,
     /// A transaction that is still alive: the one that has to be waited for the shortest.
     pub(crate) blocker: Option<Blocker>,
 }
@@ -99,12 +194,24 @@ pub(crate) enum Fate {
     RolledBack,
 }
 
+impl Fate {
+    /// As the wire has it: 0 for rolled back.
+    pub(crate) fn commit_version(self) -> u64 {
+        match self {
+            Self::Committed(at) => at.version(),
+            Self::RolledBack => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Resolver {
     requests: Slab<Request>,
     inquiries: Slab<Inquiry>,
-    by_start: BTreeMap<Timestamp, Handle>,
+    by_id: BTreeMap<Id, Handle>,
     fates: Fates,
+    /// How many inquiries clean, or have cleaned, for nobody who waits.
+    background: usize,
 }
 
 /// One `resolve` of one owner.
@@ -137,10 +244,14 @@ impl Fates {
         self.by_start.get(&start_ts).copied()
     }
 
+    /// The first word counts: a fate is final, and a server that contradicts itself is not believed
+    /// the second time.
     fn put(&mut self, start_ts: Timestamp, fate: Fate, limit: usize) {
-        if self.by_start.insert(start_ts, fate).is_none() {
-            self.order.push_back(start_ts);
+        if self.by_start.contains_key(&start_ts) {
+            return;
         }
+        self.by_start.insert(start_ts, fate);
+        self.order.push_back(start_ts);
         while self.order.len() > limit {
             if let Some(oldest) = self.order.pop_front() {
                 self.by_start.remove(&oldest);
@@ -154,10 +265,82 @@ impl Resolver {
         Self {
             requests: Slab::new(),
             inquiries: Slab::new(),
-            by_start: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             fates: Fates::default(),
+            background: 0,
         }
     }
+
+    /// Locks are being cleaned for which nobody waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.background > 0
+    }
+
+    /// What is being resolved, in the order of the transactions' starts.
+    pub(crate) fn facts(&self) -> Vec<Resolution> {
+        let inquiries = self.by_id.values().filter_map(|handle| self.inquiries.get(*handle));
+        let waiter = |debt: &Debt| ResolutionWaiter {
+            op: match self.requests.get(debt.request).map(|request| request.owner) {
+                Some(Owner::Op(id)) => Some(id),
+                Some(Owner::Resolution(_) | Owner::Heartbeat(_)) | None => None,
+            },
+            key: debt.lock.key.clone(),
+            caller: debt.mode.caller(),
+        };
+        inquiries
+            .map(|inquiry| Resolution {
+                start_ts: inquiry.id().start_ts,
+                primary: inquiry.id().primary.clone(),
+                pessimistic: inquiry.id().pessimistic,
+                stage: inquiry.stage(),
+                waiters: inquiry.all_debts().map(waiter).collect(),
+            })
+            .collect()
+    }
+}
+
+/// A transaction whose locks are in somebody's way, and what is done about it (`transactions.md`
+/// §16.6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Resolution {
+    /// When the transaction started: its name.
+    pub start_ts: Timestamp,
+    /// Where its fate is written.
+    pub primary: Key,
+    /// Whether it is about its pessimistic locks.
+    pub pessimistic: bool,
+    /// What is being done.
+    pub stage: ResolutionStage,
+    /// Who waits. Empty when its locks are cleaned up in the background.
+    pub waiters: Vec<ResolutionWaiter>,
+}
+
+/// What is being done about the locks of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResolutionStage {
+    /// Its primary is being asked.
+    Asking,
+    /// Its primary is not written yet, and will be asked again.
+    Pausing,
+    /// Its other keys are being asked (async commit).
+    Recovering,
+    /// Its locks are committed, rolled back or released.
+    Cleaning,
+}
+
+/// Who waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ResolutionWaiter {
+    /// The operation; `None` if it has ended meanwhile.
+    pub op: Option<OpId>,
+    /// The key that it found locked.
+    pub key: Key,
+    /// The timestamp of the read, or the start of the transaction; `None` for pessimistic locks and for
+    /// garbage collection, which push nobody.
+    pub caller: Option<Timestamp>,
 }
 
 impl Cx<'_> {
@@ -179,17 +362,22 @@ impl Cx<'_> {
 
 impl Shared {
     fn look_into(&mut self, debt: Debt) {
-        let start_ts = debt.lock.start_ts;
-        if let Some(handle) = self.resolver.by_start.get(&start_ts)
+        let id = Id {
+            start_ts: debt.lock.start_ts,
+            primary: debt.lock.primary.clone(),
+            pessimistic: debt.lock.is_pessimistic(),
+            manner: debt.mode.manner(),
+        };
+        if let Some(handle) = self.resolver.by_id.get(&id)
             && let Some(inquiry) = self.resolver.inquiries.get_mut(*handle)
         {
             let handle = *handle;
             inquiry.join(debt);
             return self.wake(Owner::Resolution(handle), inquiry::JOINED, Wake::Pause);
         }
-        let fate = self.resolver.fates.get(start_ts);
-        let handle = self.resolver.inquiries.insert(Inquiry::new(debt, fate));
-        self.resolver.by_start.insert(start_ts, handle);
+        let fate = self.resolver.fates.get(id.start_ts);
+        let handle = self.resolver.inquiries.insert(Inquiry::new(id.clone(), debt, fate));
+        self.resolver.by_id.insert(id, handle);
         self.wake(Owner::Resolution(handle), inquiry::JOINED, Wake::Pause);
     }
 
@@ -198,17 +386,18 @@ impl Shared {
         let Some(inquiry) = self.resolver.inquiries.take(handle) else {
             return;
         };
-        let start_ts = inquiry.start_ts();
+        let id = inquiry.id().clone();
         let mut draws = self.draws;
-        let mut cx = Cx { shared: self, owner: Owner::Resolution(handle), draws: &mut draws };
+        let owner = Owner::Resolution(handle);
+        let mut cx = Cx { shared: self, owner, deadline: Instant::NEVER, draws: &mut draws };
         let next = inquiry.wake(tag, wake, &mut cx);
         self.draws = draws;
         match next {
             Some(inquiry) => self.resolver.inquiries.put(handle, inquiry),
             None => {
                 self.resolver.inquiries.release(handle);
-                if self.resolver.by_start.get(&start_ts) == Some(&handle) {
-                    self.resolver.by_start.remove(&start_ts);
+                if self.resolver.by_id.get(&id) == Some(&handle) {
+                    self.resolver.by_id.remove(&id);
                 }
             }
         }
@@ -231,6 +420,9 @@ impl Shared {
                 Passage::Free => {}
                 Passage::Bypass => resolved.bypass.push(version),
                 Passage::Access => resolved.access.push(version),
+                Passage::Ended(fate) => {
+                    resolved.ended.insert(debt.lock.start_ts, fate);
+                }
                 Passage::Wait(wait) => {
                     if resolved.blocker.as_ref().is_none_or(|blocker| wait < blocker.wait) {
                         let key = debt.lock.key.clone();
@@ -264,6 +456,8 @@ enum Passage {
     Bypass,
     /// A read may read through the lock.
     Access,
+    /// Its transaction has ended; its locks are left to who asked.
+    Ended(Fate),
     /// Its transaction is alive.
     Wait(Duration),
 }
@@ -284,5 +478,7 @@ mod tests {
         assert_eq!(fates.get(ts(1)), Some(Fate::RolledBack));
         fates.put(ts(1), Fate::RolledBack, 2);
         assert_eq!((fates.order.len(), fates.by_start.len()), (2, 2));
+        fates.put(ts(1), Fate::Committed(ts(9)), 2);
+        assert_eq!(fates.get(ts(1)), Some(Fate::RolledBack), "a fate is final");
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn bytes(word: &str) -> Bytes {
     bytes.into()
 }
 
-/// `KEY primary P of @TS ttl MS [size N] [type]`.
+/// `KEY primary P of @TS ttl MS [size N] [for @TS] [updated MS] [pessimistic] [async]`.
 fn lock(words: &str) -> kvrpcpb::LockInfo {
     let words: Vec<&str> = words.split_whitespace().collect();
     let after = |name: &str| {
@@ -63,6 +63,8 @@ fn lock(words: &str) -> kvrpcpb::LockInfo {
             kvrpcpb::Op::Put.into()
         },
         use_async_commit: words.contains(&"async"),
+        lock_for_update_ts: after("for").map_or(0, version),
+        duration_to_last_update_ms: number("updated").unwrap_or(0),
         ..Default::default()
     }
 }
@@ -86,8 +88,38 @@ fn key_error(word: &str, rest: &str) -> Option<kvrpcpb::KeyError> {
                 .into(),
             );
         }
+        // assertion KEY [exist]
+        "assertion" => {
+            let assertion = match words.get(1) {
+                Some(_) => kvrpcpb::Assertion::Exist,
+                None => kvrpcpb::Assertion::NotExist,
+            };
+            error.assertion_failed = Some(
+                kvrpcpb::AssertionFailed {
+                    key: bytes(words[0]),
+                    assertion: assertion.into(),
+                    existing_commit_ts: 9,
+                    ..Default::default()
+                }
+                .into(),
+            );
+        }
         "exists" => {
             error.already_exist = Some(kvrpcpb::AlreadyExist { key: bytes(words[0]) }.into());
+        }
+        // deadlock KEY of @TS closed by KEY
+        "deadlock" => {
+            let closing = bytes(words[5]);
+            error.deadlock = Some(
+                kvrpcpb::Deadlock {
+                    lock_key: bytes(words[0]),
+                    lock_ts: version(words[2]),
+                    deadlock_key_hash: crate::fingerprint::fingerprint64(&closing),
+                    deadlock_key: closing,
+                    ..Default::default()
+                }
+                .into(),
+            );
         }
         "retryable" => error.retryable = rest.into(),
         "abort" => error.abort = rest.into(),
@@ -155,6 +187,12 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
         "alive",
         "committed",
         "rolled_back",
+        "found",
+        "released",
+        "missing",
+        "secondaries",
+        "locks",
+        "conflicting",
     ];
     if key_error.is_none() && !known.contains(&word) {
         return None;
@@ -250,14 +288,39 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
             error: boxed,
             ..Default::default()
         }),
-        Rpc::KvPrewrite => Response::Prewrite(kvrpcpb::PrewriteResponse {
-            errors: key_error.into_iter().collect(),
-            ..Default::default()
-        }),
+        // ok [min @TS] [one @TS]
+        Rpc::KvPrewrite => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let after = |name: &str| {
+                let at = words.iter().position(|word| *word == name && key_error.is_none())?;
+                words.get(at + 1).map(|word| version(word))
+            };
+            Response::Prewrite(kvrpcpb::PrewriteResponse {
+                min_commit_ts: after("min").unwrap_or(0),
+                one_pc_commit_ts: after("one").unwrap_or(0),
+                errors: key_error.into_iter().collect(),
+                ..Default::default()
+            })
+        }
         Rpc::KvCommit => {
             Response::Commit(kvrpcpb::CommitResponse { error: boxed, ..Default::default() })
         }
         Rpc::KvBatchRollback => Response::BatchRollback(kvrpcpb::BatchRollbackResponse {
+            error: boxed,
+            ..Default::default()
+        }),
+        Rpc::KvPessimisticLock => {
+            Response::PessimisticLock(locked(call, word, rest, key_error).into())
+        }
+        Rpc::KvPessimisticRollback => {
+            Response::PessimisticRollback(kvrpcpb::PessimisticRollbackResponse {
+                errors: key_error.into_iter().collect(),
+                ..Default::default()
+            })
+        }
+        // ttl MS
+        Rpc::KvTxnHeartBeat => Response::TxnHeartBeat(kvrpcpb::TxnHeartBeatResponse {
+            lock_ttl: if word == "ttl" { rest.parse().expect("milliseconds") } else { 0 },
             error: boxed,
             ..Default::default()
         }),
@@ -269,21 +332,118 @@ pub(super) fn answer(story: &Story, call: &Call, word: &str, rest: &str) -> Opti
             let words: Vec<&str> = rest.split_whitespace().collect();
             let mut status = kvrpcpb::CheckTxnStatusResponse { error: boxed, ..Default::default() };
             match word {
-                // alive MS [pushed]
+                // alive MS [pushed] [async @MIN SECONDARY…]
                 "alive" => {
                     status.lock_ttl = words[0].parse().expect("milliseconds");
                     if words.contains(&"pushed") {
                         status.action = kvrpcpb::Action::MinCommitTsPushed.into();
                     }
+                    if let Some(at) = words.iter().position(|word| *word == "async") {
+                        let asked: kvrpcpb::CheckTxnStatusRequest =
+                            call.request.message().expect("a request");
+                        let primary = kvrpcpb::LockInfo {
+                            key: asked.primary_key.clone(),
+                            primary_lock: asked.primary_key,
+                            lock_version: asked.lock_ts,
+                            lock_ttl: status.lock_ttl,
+                            use_async_commit: true,
+                            min_commit_ts: version(words[at + 1]),
+                            secondaries: words[at + 2..].iter().map(|word| bytes(word)).collect(),
+                            ..Default::default()
+                        };
+                        status.lock_info = Some(primary.into());
+                    }
                 }
                 "committed" => status.commit_version = version(words[0]),
                 "rolled_back" => status.action = kvrpcpb::Action::TtlExpireRollback.into(),
+                // Pessimistic primaries: released now, or not there.
+                "released" => status.action = kvrpcpb::Action::TtlExpirePessimisticRollback.into(),
+                "missing" => status.action = kvrpcpb::Action::LockNotExistDoNothing.into(),
                 _ => {}
             }
             Response::CheckTxnStatus(status)
         }
+        // secondaries K@MIN K …, those without @MIN are no async commit's; committed @TS, rolled_back
+        Rpc::KvCheckSecondaryLocks => {
+            let asked: kvrpcpb::CheckSecondaryLocksRequest =
+                call.request.message().expect("a request");
+            let one = |word: &str| {
+                let (key, min) = word.split_once('@').unwrap_or((word, "0"));
+                kvrpcpb::LockInfo {
+                    key: bytes(key),
+                    lock_version: asked.start_version,
+                    use_async_commit: min != "0",
+                    min_commit_ts: version(min),
+                    ..Default::default()
+                }
+            };
+            let secondaries = word == "secondaries";
+            Response::CheckSecondaryLocks(kvrpcpb::CheckSecondaryLocksResponse {
+                locks: if secondaries {
+                    rest.split_whitespace().map(one).collect()
+                } else {
+                    vec![]
+                },
+                commit_ts: if word == "committed" { version(rest) } else { 0 },
+                error: boxed,
+                ..Default::default()
+            })
+        }
+        // locks LOCK, LOCK
+        Rpc::KvScanLock => Response::ScanLock(kvrpcpb::ScanLockResponse {
+            locks: if word == "locks" { rest.split(", ").map(lock).collect() } else { vec![] },
+            error: boxed,
+            ..Default::default()
+        }),
         other => panic!("no words for an answer to {other:?}"),
     })
+}
+
+/// `ok`, `found V - …` (values, `-` for none), `conflicting @TS V`, or a key error.
+fn locked(
+    call: &Call,
+    word: &str,
+    rest: &str,
+    error: Option<kvrpcpb::KeyError>,
+) -> kvrpcpb::PessimisticLockResponse {
+    use kvrpcpb::PessimisticLockKeyResultType::*;
+    let request: kvrpcpb::PessimisticLockRequest = call.request.message().expect("a request");
+    let force =
+        request.wake_up_mode == i32::from(kvrpcpb::PessimisticLockWakeUpMode::WakeUpModeForceLock);
+    let empty = kvrpcpb::PessimisticLockResponse::default;
+    if let Some(error) = error {
+        let failed = kvrpcpb::PessimisticLockKeyResult {
+            r#type: LockResultFailed.into(),
+            ..Default::default()
+        };
+        let results = if force { vec![failed] } else { Vec::new() };
+        return kvrpcpb::PessimisticLockResponse { errors: vec![error], results, ..empty() };
+    }
+    let mut words: Vec<&str> = rest.split_whitespace().collect();
+    let conflict = if word == "conflicting" { version(words.remove(0)) } else { 0 };
+    let found: Vec<Bytes> = match word {
+        "ok" => vec![Bytes::new(); request.mutations.len()],
+        _ => {
+            words.iter().map(|word| if *word == "-" { Bytes::new() } else { bytes(word) }).collect()
+        }
+    };
+    if !force {
+        let told = request.return_values || request.check_existence;
+        return kvrpcpb::PessimisticLockResponse {
+            not_founds: if told { found.iter().map(Bytes::is_empty).collect() } else { Vec::new() },
+            values: if request.return_values { found } else { Vec::new() },
+            ..empty()
+        };
+    }
+    let one = |value: Bytes| kvrpcpb::PessimisticLockKeyResult {
+        r#type: if conflict > 0 { LockResultLockedWithConflict } else { LockResultNormal }.into(),
+        existence: !value.is_empty(),
+        value,
+        locked_with_conflict_ts: conflict,
+        ..Default::default()
+    };
+    let results = found.into_iter().map(one).collect();
+    kvrpcpb::PessimisticLockResponse { results, ..empty() }
 }
 
 fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
@@ -292,7 +452,9 @@ fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
         ($($variant:ident $message:ident,)*) => {
             match rpc {
                 $(r if r == rpc_of(stringify!($variant)) => {
-                    Response::$variant(kvrpcpb::$message { region_error, ..Default::default() })
+                    let message = kvrpcpb::$message { region_error, ..Default::default() };
+                    #[allow(clippy::useless_conversion, reason = "some are boxed")]
+                    Response::$variant(message.into())
                 })*
                 other => panic!("{other:?} has no region error"),
             }
@@ -317,7 +479,12 @@ fn with_region_error(rpc: Rpc, error: errorpb::Error) -> Response {
         Prewrite PrewriteResponse,
         Commit CommitResponse,
         BatchRollback BatchRollbackResponse,
+        PessimisticLock PessimisticLockResponse,
+        PessimisticRollback PessimisticRollbackResponse,
+        TxnHeartBeat TxnHeartBeatResponse,
         CheckTxnStatus CheckTxnStatusResponse,
+        CheckSecondaryLocks CheckSecondaryLocksResponse,
+        ScanLock ScanLockResponse,
         ResolveLock ResolveLockResponse,
     }
 }

@@ -1,12 +1,16 @@
 //! How a story writes down requests, replies and errors.
 
 use anatase_proto::keyspacepb::LoadKeyspaceRequest;
+use anatase_proto::kvrpcpb::prewrite_request::PessimisticAction;
 use anatase_proto::rpc::Rpc;
 use anatase_proto::{kvrpcpb, pdpb};
 use bytes::Bytes;
 
 use crate::wire::{Head, Request};
-use crate::{Call, CommitOutcome, Destination, Error, RegionFacts, Reply, StoreFacts, Timestamp};
+use crate::{
+    Call, CommitOutcome, CommittedBy, Destination, Error, Found, LockReply, LockedKey, RegionFacts,
+    Reply, StoreFacts, Timestamp,
+};
 
 pub(super) fn text(bytes: &Bytes) -> String {
     if bytes.len() > 12 && bytes.iter().all(|byte| *byte == 0xff) {
@@ -74,6 +78,7 @@ pub(super) fn call(call: &Call) -> String {
                 if !extra.committed_locks.is_empty() {
                     place += &format!(" through {}", list(&extra.committed_locks));
                 }
+                place += &chosen(&request.head);
             }
             return format!("store {store}{at} {}{place}", body(request));
         }
@@ -86,6 +91,39 @@ pub(super) fn call(call: &Call) -> String {
         },
     };
     format!("{place} {}", body(request))
+}
+
+/// What was chosen for the transaction, as it goes over the wire.
+fn chosen(head: &Head) -> String {
+    let Head::Store(context) = head else { return String::new() };
+    let context = context.to_proto();
+    let mut words = String::new();
+    match context.priority() {
+        kvrpcpb::CommandPri::Low => words += " low",
+        kvrpcpb::CommandPri::Normal => {}
+        kvrpcpb::CommandPri::High => words += " high",
+    }
+    if context.sync_log {
+        words += " sync";
+    }
+    if !context.resource_group_tag.is_empty() {
+        words += &format!(" tag {}", text(&context.resource_group_tag));
+    }
+    if let Some(control) = &context.resource_control_context {
+        words += &format!(" group {}", control.resource_group_name);
+    }
+    if !context.request_source.is_empty() {
+        words += &format!(" source {}", context.request_source);
+    }
+    if context.txn_source > 0 {
+        words += &format!(" origin {}", context.txn_source);
+    }
+    match context.disk_full_opt() {
+        kvrpcpb::DiskFullOpt::NotAllowedOnFull => {}
+        kvrpcpb::DiskFullOpt::AllowedOnAlmostFull => words += " almost_full",
+        kvrpcpb::DiskFullOpt::AllowedOnAlreadyFull => words += " already_full",
+    }
+    words
 }
 
 fn body(request: &Request) -> String {
@@ -174,14 +212,30 @@ fn body(request: &Request) -> String {
                 kvrpcpb::CommitRole::Primary => " primary",
                 kvrpcpb::CommitRole::Secondary | kvrpcpb::CommitRole::Unknown => "",
             };
-            format!("{}{role} at {}", texts(&commit.keys), ts(commit.commit_version))
+            let by = if commit.use_async_commit { " async" } else { "" };
+            format!("{}{role} at {}{by}", texts(&commit.keys), ts(commit.commit_version))
         }
         Rpc::KvBatchRollback => texts(&m::<kvrpcpb::BatchRollbackRequest>(request).keys),
+        Rpc::KvPessimisticLock => pessimistic_lock(&m(request)),
+        Rpc::KvPessimisticRollback => {
+            let release: kvrpcpb::PessimisticRollbackRequest = m(request);
+            let (of, until) = (ts(release.start_version), ts(release.for_update_ts));
+            let keys = if release.keys.is_empty() { "*".into() } else { texts(&release.keys) };
+            format!("{keys} of {of} until {until}")
+        }
+        Rpc::KvTxnHeartBeat => {
+            let beat: kvrpcpb::TxnHeartBeatRequest = m(request);
+            let (of, ttl) = (ts(beat.start_version), beat.advise_lock_ttl);
+            format!("{} of {of} ttl {ttl}", text(&beat.primary_lock))
+        }
         Rpc::KvCheckTxnStatus => {
             let check: kvrpcpb::CheckTxnStatusRequest = m(request);
             let rollback = if check.rollback_if_not_exist { " or roll back" } else { "" };
+            let kind = if check.resolving_pessimistic_lock { " pessimistic" } else { "" };
+            let sync = if check.force_sync_commit { " as two-phase" } else { "" };
+            assert!(check.verify_is_primary, "transactions.md §22.17");
             format!(
-                "{} of {} for {} now {}{rollback}",
+                "{} of {} for {} now {}{kind}{rollback}{sync}",
                 text(&check.primary_key),
                 ts(check.lock_ts),
                 ts(check.caller_start_ts),
@@ -191,20 +245,47 @@ fn body(request: &Request) -> String {
         Rpc::KvResolveLock => {
             let resolve: kvrpcpb::ResolveLockRequest = m(request);
             let keys = if resolve.keys.is_empty() { "*".into() } else { texts(&resolve.keys) };
-            let fate = match resolve.commit_version {
+            let fate = |version: u64| match version {
                 0 => "rolled back".into(),
                 at => format!("committed {}", ts(at)),
             };
-            format!("{keys} of {} {fate}", ts(resolve.start_version))
+            if resolve.txn_infos.is_empty() {
+                let fate = fate(resolve.commit_version);
+                return format!("{name} {keys} of {} {fate}", ts(resolve.start_version));
+            }
+            let one = |info: &kvrpcpb::TxnInfo| format!("{} {}", ts(info.txn), fate(info.status));
+            resolve.txn_infos.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Rpc::KvCheckSecondaryLocks => {
+            let check: kvrpcpb::CheckSecondaryLocksRequest = m(request);
+            format!("{} of {}", texts(&check.keys), ts(check.start_version))
+        }
+        Rpc::KvScanLock => {
+            let scan: kvrpcpb::ScanLockRequest = m(request);
+            let (start, end) = (text(&scan.start_key), text(&scan.end_key));
+            format!("{start}..{end} until {} limit {}", ts(scan.max_version), scan.limit)
         }
         Rpc::PdGetRegion | Rpc::PdGetPrevRegion => {
             text(&m::<pdpb::GetRegionRequest>(request).region_key)
         }
         Rpc::PdBatchScanRegions => {
             let scan: pdpb::BatchScanRegionsRequest = m(request);
-            let range = &scan.ranges[0];
-            format!("{}..{} limit {}", text(&range.start_key), text(&range.end_key), scan.limit)
+            let limit = scan.limit;
+            let one = |range: &pdpb::KeyRange| {
+                format!("{}..{}", text(&range.start_key), text(&range.end_key))
+            };
+            match &scan.ranges[..] {
+                [first, .., last] if scan.ranges.len() > 8 => {
+                    let (first, last) = (one(first), one(last));
+                    format!("{first} … {last}: {} ranges, limit {limit}", scan.ranges.len())
+                }
+                few => {
+                    let few = few.iter().map(one).collect::<Vec<_>>().join(" ");
+                    format!("{few} limit {limit}")
+                }
+            }
         }
+        Rpc::PdGetRegionById => m::<pdpb::GetRegionByIdRequest>(request).region_id.to_string(),
         Rpc::PdScanRegions => {
             let scan: pdpb::ScanRegionsRequest = m(request);
             format!("{}..{} limit {}", text(&scan.start_key), text(&scan.end_key), scan.limit)
@@ -230,27 +311,80 @@ fn ranges(list: &[kvrpcpb::KeyRange]) -> String {
 }
 
 fn prewrite(prewrite: &kvrpcpb::PrewriteRequest) -> String {
-    let one = |mutation: &kvrpcpb::Mutation| {
+    let action = |index: usize| {
+        let action = prewrite.pessimistic_actions.get(index).copied().unwrap_or(-1);
+        PessimisticAction::try_from(action).expect("one for each mutation")
+    };
+    let one = |(index, mutation): (usize, &kvrpcpb::Mutation)| {
         let key = text(&mutation.key);
+        let held = match action(index) {
+            PessimisticAction::SkipPessimisticCheck => String::new(),
+            PessimisticAction::DoPessimisticCheck => "^".into(),
+            PessimisticAction::DoConstraintCheck => "?".into(),
+        };
+        let mut constraints = prewrite.for_update_ts_constraints.iter();
+        let held = match constraints.find(|constraint| constraint.index as usize == index) {
+            Some(constraint) => format!("{held}{}:", ts(constraint.expected_for_update_ts)),
+            None => held,
+        };
+        let belief = match mutation.assertion() {
+            kvrpcpb::Assertion::None => "",
+            kvrpcpb::Assertion::Exist => "~exist",
+            kvrpcpb::Assertion::NotExist => "~absent",
+        };
         let star = if mutation.key == prewrite.primary_lock { "*" } else { "" };
-        match mutation.op() {
+        let what = match mutation.op() {
             kvrpcpb::Op::Put => format!("{key}{star}={}", text(&mutation.value)),
             kvrpcpb::Op::Insert => format!("{key}{star}!={}", text(&mutation.value)),
             kvrpcpb::Op::Del => format!("-{key}{star}"),
             kvrpcpb::Op::Lock => format!("lock {key}{star}"),
             kvrpcpb::Op::CheckNotExists => format!("absent {key}{star}"),
             other => format!("{other:?} {key}{star}"),
-        }
+        };
+        format!("{held}{what}{belief}")
     };
     assert_eq!(prewrite.pessimistic_actions.len(), prewrite.mutations.len());
     assert!(prewrite.min_commit_ts > prewrite.start_version, "readers can push it");
-    assert!(prewrite.secondaries.is_empty(), "peers.md D5: plain 2PC ships no secondaries");
+    let async_primary = prewrite.use_async_commit
+        && prewrite.mutations.iter().any(|mutation| mutation.key == prewrite.primary_lock);
+    assert!(
+        prewrite.secondaries.is_empty() || async_primary,
+        "peers.md D5: only the primary of an async commit ships secondaries"
+    );
     let size = match prewrite.txn_size {
         u64::MAX => "many".into(),
         size => size.to_string(),
     };
-    let mutations = prewrite.mutations.iter().map(one).collect::<Vec<_>>().join(" ");
-    format!("{mutations} {} size {size}", ts(prewrite.start_version))
+    let mutations: Vec<_> = prewrite.mutations.iter().enumerate().map(one).collect();
+    let mut line = format!("{} {} size {size}", mutations.join(" "), ts(prewrite.start_version));
+    // Only what is out of the ordinary.
+    if prewrite.lock_ttl != 3_000 {
+        line += &format!(" ttl {}", prewrite.lock_ttl);
+    }
+    if prewrite.for_update_ts > 0 {
+        line += &format!(" as of {}", ts(prewrite.for_update_ts));
+    }
+    if prewrite.min_commit_ts != prewrite.start_version + 1 {
+        line += &format!(" min {}", ts(prewrite.min_commit_ts));
+    }
+    if prewrite.max_commit_ts > 0 {
+        line += &format!(" max {}", ts(prewrite.max_commit_ts));
+    }
+    match prewrite.assertion_level() {
+        kvrpcpb::AssertionLevel::Off => {}
+        kvrpcpb::AssertionLevel::Fast => line += " fast",
+        kvrpcpb::AssertionLevel::Strict => line += " strict",
+    }
+    if prewrite.try_one_pc {
+        line += " 1pc";
+    }
+    if prewrite.use_async_commit {
+        line += " async";
+    }
+    if !prewrite.secondaries.is_empty() {
+        line += &format!(" with {}", texts(&prewrite.secondaries));
+    }
+    line
 }
 
 pub(super) fn region(facts: &RegionFacts<'_>) -> String {
@@ -280,6 +414,70 @@ pub(super) fn store(facts: &StoreFacts) -> String {
     format!("~ store {} {place}, epoch {}{life}{slow}{wait}", facts.id, facts.epoch)
 }
 
+fn pessimistic_lock(lock: &kvrpcpb::PessimisticLockRequest) -> String {
+    let key = |mutation: &kvrpcpb::Mutation| {
+        assert_eq!(mutation.op(), kvrpcpb::Op::PessimisticLock);
+        let presumed = match mutation.assertion() {
+            kvrpcpb::Assertion::NotExist => "!",
+            kvrpcpb::Assertion::None | kvrpcpb::Assertion::Exist => "",
+        };
+        format!("{presumed}{}", text(&mutation.key))
+    };
+    assert_eq!(lock.min_commit_ts, lock.for_update_ts + 1, "transactions.md §13.3");
+    let keys: Vec<String> = lock.mutations.iter().map(key).collect();
+    let (of, at) = (ts(lock.start_version), ts(lock.for_update_ts));
+    let wait = match lock.wait_timeout {
+        -1 => "no wait".into(),
+        i64::MAX => "wait".into(),
+        ms => format!("wait {ms}"),
+    };
+    let force = lock.wake_up_mode() == kvrpcpb::PessimisticLockWakeUpMode::WakeUpModeForceLock;
+    let flags = [
+        (lock.is_first_lock, " first"),
+        (lock.return_values, " values"),
+        (lock.check_existence, " existence"),
+        (lock.lock_only_if_exists, " if exists"),
+        (force, " force"),
+    ];
+    let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let (keys, primary, ttl) = (keys.join(" "), text(&lock.primary_lock), lock.lock_ttl);
+    format!("{keys} primary {primary} of {of} at {at} ttl {ttl} {wait}{flags}")
+}
+
+fn locked(reply: &LockReply) -> String {
+    let key = |key: &LockedKey| {
+        let found = match &key.found {
+            Found::NotAsked => String::new(),
+            Found::Missing => "-".into(),
+            Found::Exists => "=…".into(),
+            Found::Value(value) => format!("={}", text(value)),
+        };
+        let left = if key.locked { "" } else { " (not locked)" };
+        let conflict = match key.conflict_ts {
+            Some(at) => format!(" conflict {}", ts(at.version())),
+            None => String::new(),
+        };
+        format!(" {}{found}{left}{conflict}", text(&key.key))
+    };
+    format!("locked{}", reply.keys.iter().map(key).collect::<String>())
+}
+
+pub(super) fn resolution(
+    one: &crate::Resolution,
+    ops: &std::collections::BTreeMap<crate::OpId, u32>,
+) -> String {
+    let waiter = |waiter: &crate::ResolutionWaiter| {
+        let op =
+            waiter.op.and_then(|id| ops.get(&id)).map_or("nobody".into(), |n| format!("op {n}"));
+        let caller = waiter.caller.map_or(0, Timestamp::version);
+        format!("{op} at {} for {}", text(&waiter.key), ts(caller))
+    };
+    let waiters: Vec<String> = one.waiters.iter().map(waiter).collect();
+    let kind = if one.pessimistic { " pessimistic" } else { "" };
+    let (start, primary) = (ts(one.start_ts.version()), text(&one.primary));
+    format!("~ {:?}{kind} {start} by {primary}: {}", one.stage, waiters.join(", "))
+}
+
 pub(super) fn reply(reply: &Reply) -> String {
     let value = |value: &Option<Bytes>| match value {
         Some(value) => format!("value {}", text(value)).trim_end().to_owned(),
@@ -306,16 +504,57 @@ pub(super) fn reply(reply: &Reply) -> String {
                 |range: &crate::KeyRange| format!(" {}..{}", text(&range.start), text(&range.end));
             let one = |found: &crate::RegionRanges| {
                 let ranges: String = found.ranges.iter().map(range).collect();
-                let (region, bounds) = (found.region, range(&found.bounds));
+                let (region, bounds) = (found.region.version, range(&found.region.bounds));
                 format!("region {}.{}{bounds}:{ranges}", region.id, region.version)
             };
             regions.iter().map(one).collect::<Vec<_>>().join(", ")
         }
+        Reply::KeyGroups(groups) => {
+            let one = |group: &crate::RegionKeys| {
+                format!("region {}: {}", group.region.version.id, texts(&group.keys))
+            };
+            groups.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Reply::Region(None) => "none".into(),
+        Reply::Region(Some(found)) => {
+            let (start, end) = (text(&found.bounds.start), text(&found.bounds.end));
+            let leader = found.leader.map_or(0, |leader| leader.store.0);
+            let buckets = found.buckets.as_ref().map_or(String::new(), |buckets| {
+                format!(", buckets {}: {}", buckets.version, texts(&buckets.keys))
+            });
+            format!("region {} {start}..{end} led from store {leader}{buckets}", found.version)
+        }
+        Reply::Locks(locks) => {
+            let one = |lock: &crate::FoundLock| {
+                format!(" {} of {}", text(&lock.key), ts(lock.start_ts.version()))
+            };
+            format!("locks{}", locks.iter().map(one).collect::<String>())
+        }
+        Reply::LocksResolved(done) => {
+            format!("{} locks in {} regions resolved", done.locks, done.regions)
+        }
+        Reply::TxnState(state) => match state {
+            crate::TxnState::Alive { ttl, pushed } => {
+                format!("alive for {ttl:?}{}", if *pushed { ", pushed" } else { "" })
+            }
+            crate::TxnState::Committed { at } => format!("committed {}", ts(at.version())),
+            crate::TxnState::RolledBack => "rolled back".into(),
+        },
         Reply::Bytes(bytes) => format!("bytes {}", text(bytes)),
         Reply::Timestamp(at) => ts(at.version()),
         Reply::ExternalTimestamp(at) => at.map_or("none".into(), |at| ts(at.version())),
-        Reply::Commit(CommitOutcome::Committed { at }) => format!("committed {}", ts(at.version())),
+        Reply::Commit(CommitOutcome::Committed { at, by, fallbacks }) => {
+            let by = match by {
+                CommittedBy::TwoPhase => "",
+                CommittedBy::Async => " async",
+                CommittedBy::OnePhase => " in one phase",
+            };
+            let from_async = if fallbacks.from_async { ", not async" } else { "" };
+            let from_one = if fallbacks.from_one_phase { ", not in one phase" } else { "" };
+            format!("committed {}{by}{from_async}{from_one}", ts(at.version()))
+        }
         Reply::Commit(CommitOutcome::Aborted(why)) => format!("aborted, {}", error(why)),
+        Reply::Locked(reply) => locked(reply),
         Reply::Commit(CommitOutcome::Undetermined(why)) => format!("undetermined, {}", error(why)),
     }
 }

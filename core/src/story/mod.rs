@@ -17,6 +17,7 @@
 //! the next wake-up. Other inputs are listed in `script.rs`.
 
 mod answers;
+mod commits;
 mod describe;
 mod pd;
 mod script;
@@ -32,7 +33,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::codec::{KeyCodec, Prefix, encode};
 use crate::{
-    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Event, Failure, GrpcStatus,
+    Api, AskTimestamps, Call, Command, CommandId, Config, Core, Error, Event, Failure, GrpcStatus,
     Instant, KeyMode, OpId, OpOptions, Operation, WakeReason, wire,
 };
 
@@ -57,7 +58,27 @@ pub(crate) fn story_in(keyspace: &str, mode: KeyMode, regions: &str, text: &str)
 }
 
 #[track_caller]
-fn play(mut story: Story, text: &str) {
+fn play(story: Story, text: &str) {
+    let (told, expected) = perform(story, text);
+    assert!(told == expected, "the story went otherwise:\n\n{told}\n==== expected:\n\n{expected}");
+}
+
+/// A decision table: each row is a name, the regions, and what is told. All rows are played; the names of
+/// those that go otherwise are told together.
+#[track_caller]
+pub(crate) fn rows(mode: KeyMode, rows: &[(&str, &str, &str)]) {
+    let mut wrong = String::new();
+    for (row, regions, text) in rows {
+        let (told, expected) = perform(Story::new(mode, regions), text);
+        if told != expected {
+            wrong += &format!("==== {row}:\n{told}---- expected:\n{expected}");
+        }
+    }
+    assert!(wrong.is_empty(), "rows went otherwise:\n{wrong}");
+}
+
+/// What is told, and what should have been.
+fn perform(mut story: Story, text: &str) -> (String, String) {
     let mut told = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(input) = line.strip_prefix('$') {
@@ -76,7 +97,7 @@ fn play(mut story: Story, text: &str) {
         .filter(|line| !line.is_empty())
         .map(|l| format!("{l}\n"))
         .collect();
-    assert!(told == expected, "the story went otherwise:\n\n{told}\n==== expected:\n\n{expected}");
+    (told, expected)
 }
 
 pub(crate) struct Story {
@@ -85,6 +106,8 @@ pub(crate) struct Story {
     pub(crate) now: Instant,
     /// When an operation that is submitted has to be over.
     pub(crate) patience: Duration,
+    /// What was chosen for commits.
+    txn: Vec<String>,
     pub(crate) regions: Vec<RegionSpec>,
     codec: KeyCodec,
     /// The physical part of PD's next timestamp; the start of a story is at 1 s.
@@ -112,8 +135,16 @@ pub(crate) struct Story {
     pub(crate) addresses: BTreeMap<u64, String>,
     /// PD answers everything but timestamps by itself.
     pub(crate) tso_is_silent: bool,
+    /// The safe point that PD tells.
+    pub(crate) safe_point: u64,
     /// Where PD knows no region it names the last one it knows.
     pub(crate) pd_lies: bool,
+    /// How many regions PD tells at once, if fewer than it is asked for.
+    pub(crate) pd_limit: Option<usize>,
+    /// Buckets by region, as PD tells them.
+    pub(crate) buckets: BTreeMap<u64, (u64, Vec<String>)>,
+    /// The last error that an operation ended with.
+    pub(crate) last_error: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -176,11 +207,14 @@ impl Story {
         let mut config = Config::new(vec!["pd:1".into()], mode);
         // Stories name timestamps as they like; `set validate` has them checked.
         config.validate_read_timestamp = false;
+        // And `set visibility` has the safe point asked for.
+        config.check_visibility = false;
         Self {
             config: config.clone(),
             core: Core::new(config, 7, now),
             now,
             patience: Duration::from_secs(60),
+            txn: Vec::new(),
             regions: parse_regions(regions),
             codec: KeyCodec::new(mode),
             physical_ms: 1_000,
@@ -198,9 +232,13 @@ impl Story {
             lagging: None,
             pd_is_silent: false,
             tso_is_silent: false,
+            safe_point: 0,
             pd_lies: false,
+            pd_limit: None,
+            buckets: BTreeMap::new(),
             stores_are_silent: false,
             addresses: BTreeMap::new(),
+            last_error: None,
         }
     }
 
@@ -310,7 +348,11 @@ impl Story {
                 let number = self.ops.get(&op).copied().unwrap_or_default();
                 let line = match result {
                     Ok(reply) => format!("= {}{}", self.op_name(number), describe::reply(&reply)),
-                    Err(error) => format!("= {}{}", self.op_name(number), describe::error(&error)),
+                    Err(error) => {
+                        let line = format!("= {}{}", self.op_name(number), describe::error(&error));
+                        self.last_error = Some(error);
+                        line
+                    }
                 };
                 self.tell(line);
             }

@@ -7,9 +7,12 @@
 //! | `names N`, `names none` | `GetMembers`: member N leads; nobody does |
 //! | `names N of cluster C` | the same, from another cluster |
 //! | `old` | the regions as they were when `pd_lags` was said |
+//! | `safe_point @TS` | `GetGCState` |
 //! | `min @TS`, `external @TS` | `GetMinTS`, `GetExternalTimestamp` |
 //! | `serving`, `not_serving` | a health check |
 //! | `no TEXT` | an error in the header |
+//! | `gap`, `empty` | to a scan of regions: it does not cover the ranges; there is none |
+//! | `peerless` | the truth, without the region's replicas |
 //! | `@TS` | timestamps, of which this is the last |
 
 use anatase_proto::keyspacepb::{self, KeyspaceMeta, LoadKeyspaceRequest, LoadKeyspaceResponse};
@@ -39,9 +42,51 @@ impl Story {
         pdpb::GetRegionResponse {
             header: Some(pdpb::ResponseHeader { cluster_id: 9, ..Default::default() }),
             region: region.map(|region| region.to_proto(self.codec)),
-            leader: region.map(|region| region.peer(region.leader)),
+            leader: region
+                .filter(|region| region.leader != 0)
+                .map(|region| region.peer(region.leader)),
+            buckets: region.and_then(|region| self.buckets_of(region)).map(Box::new),
             ..Default::default()
         }
+    }
+
+    /// The regions of these ranges, as many as are wanted.
+    fn scanned(
+        &self,
+        regions: &[RegionSpec],
+        ranges: &[pdpb::KeyRange],
+        limit: i32,
+    ) -> Vec<pdpb::Region> {
+        let wanted = |region: &&RegionSpec| {
+            let region = region.to_proto(self.codec);
+            ranges.iter().any(|range| {
+                (region.end_key.is_empty() || region.end_key > range.start_key)
+                    && (range.end_key.is_empty() || region.start_key < range.end_key)
+            })
+        };
+        let told = |region: &RegionSpec| pdpb::Region {
+            region: Some(region.to_proto(self.codec)),
+            leader: (region.leader != 0).then(|| region.peer(region.leader)),
+            buckets: self.buckets_of(region).map(Box::new),
+            ..Default::default()
+        };
+        let limit = self.pd_limit.unwrap_or(limit as usize);
+        regions.iter().filter(wanted).take(limit).map(told).collect()
+    }
+
+    fn buckets_of(&self, region: &RegionSpec) -> Option<metapb::Buckets> {
+        let (version, keys) = self.buckets.get(&region.id)?;
+        let keys = keys.iter().map(|key| match key.as_str() {
+            "-" => Default::default(),
+            key => self.codec.to_pd(&super::answers::bytes(key)),
+        });
+        let keys = keys.collect();
+        Some(metapb::Buckets {
+            region_id: region.id,
+            version: *version,
+            keys,
+            ..Default::default()
+        })
     }
 
     /// The answer of PD in these words.
@@ -68,6 +113,36 @@ impl Story {
                 wire::Response::GetMembers(message.into())
             }
             (word, Rpc::HealthCheck) => super::answers::serving(word),
+            ("unknown" | "no", Rpc::PdGetRegionById) => {
+                let kind = match word {
+                    "no" => pdpb::ErrorType::Unknown,
+                    _ => pdpb::ErrorType::RegionNotFound,
+                };
+                let header = refusal(kind);
+                let message = pdpb::GetRegionResponse { header, ..Default::default() };
+                wire::Response::GetRegionById(message.into())
+            }
+            ("gap" | "empty" | "no", Rpc::PdBatchScanRegions) => {
+                let header = match word {
+                    "gap" => refusal(pdpb::ErrorType::RegionsNotContainAllKeyRange),
+                    "no" => refusal(pdpb::ErrorType::Unknown),
+                    _ => header(9),
+                };
+                let message = pdpb::BatchScanRegionsResponse { header, ..Default::default() };
+                wire::Response::BatchScanRegions(message.into())
+            }
+            ("empty", Rpc::PdScanRegions) => wire::Response::ScanRegions(
+                pdpb::ScanRegionsResponse { header: header(9), ..Default::default() }.into(),
+            ),
+            ("peerless", rpc) => {
+                // A region without replicas.
+                let wire::Response::GetRegion(mut message) = self.play_pd(call).expect("an answer")
+                else {
+                    panic!("{rpc:?} is not answered by one region")
+                };
+                message.region.iter_mut().for_each(|region| region.peers.clear());
+                wire::Response::GetRegion(message)
+            }
             ("unknown", Rpc::PdGetRegion) => wire::Response::GetRegion(
                 pdpb::GetRegionResponse {
                     header: refusal(pdpb::ErrorType::RegionNotFound),
@@ -99,6 +174,20 @@ impl Story {
                     pdpb::GetMinTsResponse { header: header(9), timestamp: Some(timestamp) }.into(),
                 )
             }
+            ("safe_point", Rpc::PdGetGcState) => {
+                let state = pdpb::GcState { txn_safe_point: version(rest), ..Default::default() };
+                let gc_state = Some(Box::new(state));
+                let header = header(9);
+                let answer = pdpb::GetGcStateResponse { header, gc_state, ..Default::default() };
+                wire::Response::GetGcState(answer.into())
+            }
+            ("no", Rpc::PdGetGcState) => wire::Response::GetGcState(
+                pdpb::GetGcStateResponse {
+                    header: refusal(pdpb::ErrorType::Unknown),
+                    ..Default::default()
+                }
+                .into(),
+            ),
             ("external", Rpc::PdGetExternalTimestamp) => wire::Response::GetExternalTimestamp(
                 pdpb::GetExternalTimestampResponse { header: header(9), timestamp: version(rest) }
                     .into(),
@@ -143,25 +232,29 @@ impl Story {
                 let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
                 wire::Response::GetRegion(self.region_answer(find(&request.region_key)).into())
             }
+            Rpc::PdGetRegionById => {
+                let request: pdpb::GetRegionByIdRequest =
+                    call.request.message().expect("a request");
+                let found = regions.iter().find(|region| region.id == request.region_id);
+                wire::Response::GetRegionById(self.region_answer(found).into())
+            }
             Rpc::PdBatchScanRegions => {
                 let request: pdpb::BatchScanRegionsRequest =
                     call.request.message().expect("a request");
-                let wanted = request.ranges.first().expect("a range");
-                let regions = regions
-                    .iter()
-                    .filter(|region| {
-                        let proto = region.to_proto(self.codec);
-                        (proto.end_key.is_empty() || proto.end_key > wanted.start_key)
-                            && proto.start_key < wanted.end_key
-                    })
-                    .map(|region| pdpb::Region {
-                        region: Some(region.to_proto(self.codec)),
-                        leader: Some(region.peer(region.leader)),
-                        ..Default::default()
-                    })
-                    .collect();
+                for pair in request.ranges.windows(2) {
+                    assert!(!pair[0].end_key.is_empty() && pair[0].end_key <= pair[1].start_key);
+                }
+                let regions = self.scanned(regions, &request.ranges, request.limit);
                 let answer = pdpb::BatchScanRegionsResponse { header, regions };
                 wire::Response::BatchScanRegions(answer.into())
+            }
+            Rpc::PdScanRegions => {
+                let request: pdpb::ScanRegionsRequest = call.request.message().expect("a request");
+                let range =
+                    pdpb::KeyRange { start_key: request.start_key, end_key: request.end_key };
+                let regions = self.scanned(regions, &[range], request.limit);
+                let answer = pdpb::ScanRegionsResponse { header, regions, ..Default::default() };
+                wire::Response::ScanRegions(answer.into())
             }
             Rpc::PdGetPrevRegion => {
                 let request: pdpb::GetRegionRequest = call.request.message().expect("a request");
@@ -193,6 +286,12 @@ impl Story {
                     ..Default::default()
                 });
                 wire::Response::LoadKeyspace(LoadKeyspaceResponse { header, keyspace }.into())
+            }
+            Rpc::PdGetGcState => {
+                let state = pdpb::GcState { txn_safe_point: self.safe_point, ..Default::default() };
+                let gc_state = Some(Box::new(state));
+                let answer = pdpb::GetGcStateResponse { header, gc_state, ..Default::default() };
+                wire::Response::GetGcState(answer.into())
             }
             other => panic!("PD is not asked {other:?}"),
         }

@@ -50,6 +50,15 @@ fn message(g: &mut Gen, depth: u8, out: &mut Vec<u8>) {
     }
 }
 
+/// An empty answer answers this one.
+const QUESTION: reply::LockQuestion = reply::LockQuestion {
+    keys: 1,
+    return_values: false,
+    check_existence: true,
+    force: false,
+    for_update_ts: crate::Timestamp::MAX,
+};
+
 /// Every RPC whose answers the core reads.
 fn asked() -> impl Iterator<Item = Rpc> {
     let decodes = |rpc: &Rpc| Response::decode(*rpc, Bytes::new()).is_ok();
@@ -78,7 +87,12 @@ fn read(response: &Response) -> usize {
         reply::commit(response.clone()).is_ok(),
         reply::batch_rollback(response.clone()).is_ok(),
         reply::resolve_lock(response.clone()).is_ok(),
+        reply::pessimistic_lock(response.clone(), &QUESTION).is_ok(),
+        reply::pessimistic_rollback(response.clone()).is_ok(),
+        reply::txn_heart_beat(response.clone()).is_ok(),
         reply::check_txn_status(response.clone()).is_ok(),
+        reply::check_secondary_locks(response.clone()).is_ok(),
+        reply::scan_lock(response.clone()).is_ok(),
         super::health_reply::serving(response.clone()).is_ok(),
         reply::members(response.clone()).is_ok(),
         reply::regions(response.clone()).is_ok(),
@@ -88,6 +102,7 @@ fn read(response: &Response) -> usize {
             .map_or_else(|error| *error.kind() != ErrorKind::Protocol, |_| true),
         reply::min_timestamp(response.clone()).is_ok(),
         reply::external_timestamp(response.clone()).is_ok(),
+        reply::txn_safe_point(response.clone()).is_ok(),
         reply::set_external_timestamp(response.clone()).is_ok(),
     ];
     answers.into_iter().filter(|understood| *understood).count()

@@ -93,8 +93,13 @@ keys! {
     kvrpcpb::PrewriteResponse { errors }
     kvrpcpb::CommitResponse { error }
     kvrpcpb::BatchRollbackResponse { error }
+    kvrpcpb::PessimisticLockResponse { errors }
+    kvrpcpb::PessimisticRollbackResponse { errors }
+    kvrpcpb::TxnHeartBeatResponse { error }
     kvrpcpb::CheckTxnStatusResponse { error, lock_info }
     kvrpcpb::ResolveLockResponse { error }
+    kvrpcpb::CheckSecondaryLocksResponse { error, locks }
+    kvrpcpb::ScanLockResponse { error, locks }
     kvrpcpb::RawBatchGetResponse { pairs }
     kvrpcpb::RawScanResponse { kvs }
 }
@@ -102,12 +107,7 @@ keys! {
 // Answers to what is not asked yet.
 keys! {
     kvrpcpb::BufferBatchGetResponse { pairs, error }
-    kvrpcpb::PessimisticLockResponse { errors }
-    kvrpcpb::PessimisticRollbackResponse { errors }
-    kvrpcpb::TxnHeartBeatResponse { error }
-    kvrpcpb::CheckSecondaryLocksResponse { error, locks }
     kvrpcpb::CleanupResponse { error }
-    kvrpcpb::ScanLockResponse { error, locks }
     kvrpcpb::GcResponse { error }
     kvrpcpb::FlushResponse { errors }
     kvrpcpb::SplitRegionResponse { errors }
@@ -145,8 +145,13 @@ impl Response {
             Self::Prewrite(message) => message.strip(prefix),
             Self::Commit(message) => message.strip(prefix),
             Self::BatchRollback(message) => message.strip(prefix),
+            Self::PessimisticLock(message) => message.strip(prefix),
+            Self::PessimisticRollback(message) => message.strip(prefix),
+            Self::TxnHeartBeat(message) => message.strip(prefix),
             Self::CheckTxnStatus(message) => message.strip(prefix),
             Self::ResolveLock(message) => message.strip(prefix),
+            Self::CheckSecondaryLocks(message) => message.strip(prefix),
+            Self::ScanLock(message) => message.strip(prefix),
             Self::RawBatchGet(message) => message.strip(prefix),
             Self::RawScan(message) => message.strip(prefix),
             // No keys in them.
@@ -164,12 +169,14 @@ impl Response {
             Self::GetMembers(_)
             | Self::GetRegion(_)
             | Self::GetPrevRegion(_)
+            | Self::GetRegionById(_)
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::HealthCheck(_)
             | Self::Timestamps(_) => Ok(()),

@@ -5,10 +5,14 @@
 //! comes with a text for clients that only know the text). Here it is one value, picked in the
 //! reference's order (`wire.md` §3.2, `transactions.md` §8.3).
 
-use anatase_proto::kvrpcpb;
+use std::time::Duration;
 
-use crate::error::{ConflictReason, Error, ErrorKind, WriteConflict};
-use crate::operation::Key;
+use anatase_proto::{deadlock, kvrpcpb};
+
+use crate::error::{
+    AssertionFailure, ConflictReason, Deadlock, Error, ErrorKind, WaitForEntry, WriteConflict,
+};
+use crate::operation::{Assertion, Key};
 use crate::timestamp::Timestamp;
 
 /// Why a key could not be read, locked, committed or rolled back.
@@ -19,7 +23,7 @@ pub(crate) enum KeyError {
     /// Another transaction, or several that share it, hold the key. Not empty.
     Locked(Vec<Lock>),
     /// Waiting for the lock would close a circle.
-    Deadlock { lock_ts: u64 },
+    Deadlock(Box<Deadlock>),
     /// The commit timestamp is below the earliest one that the lock allows.
     CommitTsExpired { key: Key, attempted: u64, min_commit_ts: Timestamp },
     /// The key that was taken for the primary is not: this is its lock.
@@ -31,7 +35,7 @@ pub(crate) enum KeyError {
     /// The server thinks that the transaction may succeed when it is run again.
     Retryable(String),
     /// An assertion about the key's existence does not hold.
-    AssertionFailed { existing_commit_ts: u64 },
+    AssertionFailed(Box<AssertionFailure>),
     /// The server gives the transaction up.
     Abort(String),
     /// The commit timestamp is beyond what the prewrite allowed.
@@ -67,11 +71,13 @@ pub(crate) struct Lock {
     pub(crate) min_commit_ts: Option<Timestamp>,
     /// The other keys of the transaction; only on the primary of an async commit.
     pub(crate) secondaries: Vec<Key>,
+    /// How long ago its owner last did something about it; `None` if the store does not say.
+    pub(crate) updated: Option<Duration>,
 }
 
 /// What a lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum LockKind {
+pub enum LockKind {
     /// To write a value.
     Put,
     /// To remove the value.
@@ -137,6 +143,8 @@ impl Lock {
             for_update_ts: Timestamp::from_version(info.lock_for_update_ts),
             min_commit_ts: Timestamp::from_version(info.min_commit_ts),
             secondaries: info.secondaries,
+            updated: (info.duration_to_last_update_ms > 0)
+                .then(|| Duration::from_millis(info.duration_to_last_update_ms)),
         })
     }
 }
@@ -192,7 +200,14 @@ impl KeyError {
             return Ok(Self::Locked(locks(*info)?));
         }
         if let Some(deadlock) = deadlock {
-            return Ok(Self::Deadlock { lock_ts: deadlock.lock_ts });
+            return Ok(Self::Deadlock(Box::new(Deadlock {
+                lock_ts: deadlock.lock_ts,
+                lock_key: deadlock.lock_key,
+                deadlock_key_hash: deadlock.deadlock_key_hash,
+                deadlock_key: deadlock.deadlock_key,
+                wait_chain: deadlock.wait_chain.into_iter().map(wait).collect(),
+                retryable: false,
+            })));
         }
         if let Some(expired) = commit_ts_expired {
             let Some(min_commit_ts) = Timestamp::from_version(expired.min_commit_ts) else {
@@ -222,7 +237,7 @@ impl KeyError {
             });
         }
         if let Some(assertion) = assertion_failed {
-            return Ok(Self::AssertionFailed { existing_commit_ts: assertion.existing_commit_ts });
+            return Ok(Self::AssertionFailed(Box::new(assertion_failure(*assertion))));
         }
         if !abort.is_empty() {
             return Ok(Self::Abort(abort));
@@ -261,10 +276,11 @@ impl KeyError {
                 }
                 None => impossible("a locked key without a lock"),
             },
-            Self::Deadlock { lock_ts } => Error::new(
-                ErrorKind::TxnRetryable,
-                format!("a deadlock with the transaction that started at {lock_ts}"),
-            ),
+            Self::Deadlock(deadlock) => {
+                let lock_ts = deadlock.lock_ts;
+                let text = format!("a deadlock with the transaction that started at {lock_ts}");
+                Error::new(ErrorKind::Deadlock(deadlock), text)
+            }
             Self::CommitTsExpired { attempted, min_commit_ts, .. } => Error::new(
                 ErrorKind::Refused,
                 format!("commit at {attempted} refused: {min_commit_ts} is the earliest possible"),
@@ -278,10 +294,7 @@ impl KeyError {
                 if text.is_empty() { "the transaction's lock is gone".into() } else { text },
             ),
             Self::Retryable(text) => Error::new(ErrorKind::TxnRetryable, text),
-            Self::AssertionFailed { existing_commit_ts } => Error::new(
-                ErrorKind::Refused,
-                format!("an assertion failed against the version at {existing_commit_ts}"),
-            ),
+            Self::AssertionFailed(failure) => failure.into_error(),
             Self::Abort(text) => Error::new(ErrorKind::Refused, text),
             Self::CommitTsTooLarge { commit_ts } => {
                 Error::new(ErrorKind::Refused, format!("commit timestamp {commit_ts} is too large"))
@@ -302,6 +315,17 @@ impl KeyError {
     }
 }
 
+fn wait(entry: deadlock::WaitForEntry) -> WaitForEntry {
+    WaitForEntry {
+        txn: entry.txn,
+        wait_for_txn: entry.wait_for_txn,
+        key: entry.key,
+        key_hash: entry.key_hash,
+        resource_group_tag: entry.resource_group_tag,
+        waited: Duration::from_millis(entry.wait_time),
+    }
+}
+
 /// The error for an answer that the protocol does not allow.
 pub(crate) fn impossible(what: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the server sent what it cannot: {what}"))
@@ -313,6 +337,22 @@ fn conflict_error(conflict: Box<WriteConflict>) -> Error {
         conflict.conflict_ts
     );
     Error::new(ErrorKind::WriteConflict(conflict), text)
+}
+
+fn assertion_failure(failure: kvrpcpb::AssertionFailed) -> AssertionFailure {
+    let assertion = match kvrpcpb::Assertion::try_from(failure.assertion) {
+        Ok(kvrpcpb::Assertion::Exist) => Assertion::Exist,
+        Ok(kvrpcpb::Assertion::NotExist) => Assertion::NotExist,
+        // One that is not known yet has failed all the same.
+        Ok(kvrpcpb::Assertion::None) | Err(_) => Assertion::None,
+    };
+    AssertionFailure {
+        start_ts: failure.start_ts,
+        key: failure.key,
+        assertion,
+        existing_start_ts: failure.existing_start_ts,
+        existing_commit_ts: failure.existing_commit_ts,
+    }
 }
 
 fn write_conflict(conflict: kvrpcpb::WriteConflict) -> Result<WriteConflict, &'static str> {
@@ -376,6 +416,7 @@ mod tests {
             for_update_ts: None,
             min_commit_ts: Some(ts(9)),
             secondaries: vec!["s".into()],
+            updated: None,
         }
     }
 
@@ -401,6 +442,13 @@ mod tests {
             key: "k".into(),
             primary: "p".into(),
             reason: ConflictReason::Optimistic,
+        };
+        let believed_absent = AssertionFailure {
+            start_ts: 1,
+            key: "k".into(),
+            assertion: Assertion::NotExist,
+            existing_start_ts: 2,
+            existing_commit_ts: 3,
         };
         let rows = [
             (
@@ -433,8 +481,8 @@ mod tests {
             ),
             (
                 kvrpcpb::KeyError { deadlock: Some(Box::default()), ..empty() },
-                KeyError::Deadlock { lock_ts: 0 },
-                ErrorKind::TxnRetryable,
+                KeyError::Deadlock(Box::default()),
+                ErrorKind::Deadlock(Box::default()),
             ),
             (
                 kvrpcpb::KeyError {
@@ -466,9 +514,18 @@ mod tests {
                 ErrorKind::Refused,
             ),
             (
-                kvrpcpb::KeyError { assertion_failed: Some(Box::default()), ..empty() },
-                KeyError::AssertionFailed { existing_commit_ts: 0 },
-                ErrorKind::Refused,
+                kvrpcpb::KeyError {
+                    assertion_failed: Some(Box::new(kvrpcpb::AssertionFailed {
+                        start_ts: 1,
+                        key: "k".into(),
+                        assertion: kvrpcpb::Assertion::NotExist.into(),
+                        existing_start_ts: 2,
+                        existing_commit_ts: 3,
+                    })),
+                    ..empty()
+                },
+                KeyError::AssertionFailed(Box::new(believed_absent.clone())),
+                ErrorKind::AssertionFailed(Box::new(believed_absent)),
             ),
             (
                 kvrpcpb::KeyError {
@@ -538,10 +595,10 @@ mod tests {
         let rows: [Row; 9] = [
             row!(KeyError::AlreadyExist { .. }, already_exist),
             row!(KeyError::Locked(_), locked),
-            row!(KeyError::Deadlock { .. }, deadlock),
+            row!(KeyError::Deadlock(_), deadlock),
             row!(KeyError::Conflict(_), conflict),
             row!(KeyError::Retryable(_), retryable),
-            row!(KeyError::AssertionFailed { .. }, assertion_failed),
+            row!(KeyError::AssertionFailed(_), assertion_failed),
             row!(KeyError::Abort(_), abort),
             row!(KeyError::CommitTsTooLarge { .. }, commit_ts_too_large),
             row!(KeyError::TxnNotFound { .. }, txn_not_found),

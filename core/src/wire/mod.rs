@@ -12,13 +12,16 @@ pub(crate) mod inbound;
 pub(crate) mod key_error;
 #[cfg(test)]
 mod keys;
+mod lock_reply;
 pub(crate) mod outbound;
 mod pd_reply;
 mod raw_reply;
 pub(crate) mod region_error;
 pub(crate) mod reply;
 mod request;
+mod resolve_reply;
 mod response;
 
+pub(crate) use request::NULL_KEYSPACE;
 pub use request::{Context, ContextExtra, Head, Keyspace, Request};
 pub use response::{Response, ResponseError, TimestampBatch};

@@ -97,10 +97,13 @@ fn is_known(header: Option<&pdpb::ResponseHeader>) -> Result<bool, Error> {
     }
 }
 
-/// Answers `GetRegion` and `GetPrevRegion`; `None` if PD knows no such region, or does not know it
-/// yet.
+/// Answers `GetRegion`, `GetPrevRegion` and `GetRegionByID`; `None` if PD knows no such region, or does
+/// not know it yet.
 pub(crate) fn region(response: Response) -> Result<Option<LoadedRegion>, Error> {
-    let (Response::GetRegion(message) | Response::GetPrevRegion(message)) = response else {
+    let (Response::GetRegion(message)
+    | Response::GetPrevRegion(message)
+    | Response::GetRegionById(message)) = response
+    else {
         return Err(another("GetRegion"));
     };
     if !is_known(message.header.as_ref())? {
@@ -203,7 +206,9 @@ pub(crate) fn keyspace(response: Response, name: &Arc<str>) -> Result<Keyspace, 
 pub(crate) fn knows_region(response: &Response) -> bool {
     let is_well = |header: Option<&pdpb::ResponseHeader>| refusal(header).is_none();
     match response {
-        Response::GetRegion(message) | Response::GetPrevRegion(message) => {
+        Response::GetRegion(message)
+        | Response::GetPrevRegion(message)
+        | Response::GetRegionById(message) => {
             is_well(message.header.as_ref()) && message.region.is_some()
         }
         Response::ScanRegions(message) => {
@@ -212,7 +217,41 @@ pub(crate) fn knows_region(response: &Response) -> bool {
         Response::BatchScanRegions(message) => {
             is_well(message.header.as_ref()) && !message.regions.is_empty()
         }
-        _ => false,
+        // About no region, so that no follower is asked for it.
+        Response::Get(_)
+        | Response::GetGcState(_)
+        | Response::PessimisticLock(_)
+        | Response::PessimisticRollback(_)
+        | Response::TxnHeartBeat(_)
+        | Response::CheckSecondaryLocks(_)
+        | Response::ScanLock(_)
+        | Response::BatchGet(_)
+        | Response::Scan(_)
+        | Response::Prewrite(_)
+        | Response::Commit(_)
+        | Response::BatchRollback(_)
+        | Response::CheckTxnStatus(_)
+        | Response::ResolveLock(_)
+        | Response::RawGet(_)
+        | Response::RawPut(_)
+        | Response::RawDelete(_)
+        | Response::RawBatchGet(_)
+        | Response::RawBatchPut(_)
+        | Response::RawBatchDelete(_)
+        | Response::RawScan(_)
+        | Response::RawGetKeyTtl(_)
+        | Response::RawCompareAndSwap(_)
+        | Response::RawDeleteRange(_)
+        | Response::RawChecksum(_)
+        | Response::RawCoprocessor(_)
+        | Response::HealthCheck(_)
+        | Response::GetMembers(_)
+        | Response::GetStore(_)
+        | Response::LoadKeyspace(_)
+        | Response::GetMinTs(_)
+        | Response::GetExternalTimestamp(_)
+        | Response::SetExternalTimestamp(_)
+        | Response::Timestamps(_) => false,
     }
 }
 
@@ -241,6 +280,16 @@ pub(crate) fn external_timestamp(response: Response) -> Result<Option<Timestamp>
     };
     check(message.header.as_ref())?;
     Ok(Timestamp::from_version(message.timestamp))
+}
+
+/// Answers `GetGCState`: versions below this may be gone.
+pub(crate) fn txn_safe_point(response: Response) -> Result<u64, Error> {
+    let Response::GetGcState(message) = response else {
+        return Err(another("GetGCState"));
+    };
+    check(message.header.as_ref())?;
+    // No state is the state before the first collection.
+    Ok(message.gc_state.map_or(0, |state| state.txn_safe_point))
 }
 
 /// Answers `SetExternalTimestamp`.
@@ -379,7 +428,11 @@ mod tests {
             buckets: Some((3, vec!["b".into(), "c".into(), "d".into()])),
         };
         assert_eq!(region(Response::GetRegion(message.clone().into())), Ok(Some(expected.clone())));
-        assert_eq!(region(Response::GetPrevRegion(message.into())), Ok(Some(expected)));
+        assert_eq!(
+            region(Response::GetPrevRegion(message.clone().into())),
+            Ok(Some(expected.clone()))
+        );
+        assert_eq!(region(Response::GetRegionById(message.into())), Ok(Some(expected)));
     }
 
     #[test]
@@ -525,8 +578,10 @@ mod tests {
         let batch = |regions| pdpb::BatchScanRegionsResponse { regions, ..Default::default() };
         for (response, knows) in [
             (Response::GetRegion(found.clone().into()), true),
-            (Response::GetPrevRegion(found.into()), true),
-            (Response::GetRegion(refused.into()), false),
+            (Response::GetPrevRegion(found.clone().into()), true),
+            (Response::GetRegionById(found.into()), true),
+            (Response::GetRegion(refused.clone().into()), false),
+            (Response::GetRegionById(refused.into()), false),
             (Response::GetRegion(Default::default()), false),
             (Response::ScanRegions(scan(vec![pdpb::Region::default()]).into()), true),
             (Response::ScanRegions(scan(vec![]).into()), false),

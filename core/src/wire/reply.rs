@@ -17,14 +17,18 @@ use crate::wire::Response;
 use crate::wire::key_error::{self, KeyError};
 
 pub(crate) use crate::wire::key_error::{Lock, impossible};
+pub(crate) use crate::wire::lock_reply::{
+    LockAnswer, LockQuestion, pessimistic_lock, pessimistic_rollback, txn_heart_beat,
+};
 pub(crate) use crate::wire::pd_reply::{
     LoadedRegion, Members, external_timestamp, keyspace, knows_region, members, min_timestamp,
-    regions, set_external_timestamp, store_address,
+    region, regions, set_external_timestamp, store_address, txn_safe_point,
 };
 pub(crate) use crate::wire::raw_reply::{
     raw_batch_delete, raw_batch_get, raw_batch_put, raw_checksum, raw_compare_and_swap,
     raw_coprocessor, raw_delete, raw_delete_range, raw_get, raw_get_key_ttl, raw_put, raw_scan,
 };
+pub(crate) use crate::wire::resolve_reply::{SecondariesReply, check_secondary_locks, scan_lock};
 
 /// Answers `KvGet`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +64,9 @@ pub(crate) enum PrewriteReply {
     Locked(Vec<Lock>),
     /// The transaction cannot go on; nothing of the request was written.
     Refused(Error),
+    /// The store gives up for a reason that it has no other word for, which may be a failure of the
+    /// write itself: no certainty that nothing was written.
+    GivenUp(Error),
 }
 
 /// Answers `KvCommit`.
@@ -97,9 +104,13 @@ pub(crate) enum TxnStatus {
     NotFound,
     /// The key is not its primary: this lock of it names another.
     PrimaryMismatch(Box<Lock>),
-    /// A pessimistic primary was released, or never was there. Says nothing about the transaction:
-    /// it may go on with another primary.
-    PessimisticGone,
+    /// There is no pessimistic lock on the primary. Says nothing about the transaction: it may go on
+    /// with another primary.
+    PessimisticGone {
+        /// There was one until now, which had outlived its time and was released; else there was
+        /// none.
+        expired: bool,
+    },
 }
 
 /// The error for the answer to something else.
@@ -117,8 +128,13 @@ impl Response {
             Self::Prewrite(message) => message.region_error.take(),
             Self::Commit(message) => message.region_error.take(),
             Self::BatchRollback(message) => message.region_error.take(),
+            Self::PessimisticLock(message) => message.region_error.take(),
+            Self::PessimisticRollback(message) => message.region_error.take(),
+            Self::TxnHeartBeat(message) => message.region_error.take(),
             Self::CheckTxnStatus(message) => message.region_error.take(),
             Self::ResolveLock(message) => message.region_error.take(),
+            Self::CheckSecondaryLocks(message) => message.region_error.take(),
+            Self::ScanLock(message) => message.region_error.take(),
             Self::RawGet(message) => message.region_error.take(),
             Self::RawPut(message) => message.region_error.take(),
             Self::RawDelete(message) => message.region_error.take(),
@@ -134,6 +150,7 @@ impl Response {
             Self::GetMembers(_)
             | Self::GetRegion(_)
             | Self::GetPrevRegion(_)
+            | Self::GetRegionById(_)
             | Self::ScanRegions(_)
             | Self::BatchScanRegions(_)
             | Self::GetStore(_)
@@ -141,6 +158,7 @@ impl Response {
             | Self::LoadKeyspace(_)
             | Self::GetMinTs(_)
             | Self::GetExternalTimestamp(_)
+            | Self::GetGcState(_)
             | Self::SetExternalTimestamp(_)
             | Self::Timestamps(_) => None,
         }
@@ -228,10 +246,22 @@ pub(crate) fn prewrite(response: Response) -> Result<PrewriteReply, Error> {
     for error in message.errors {
         match KeyError::from_proto(error) {
             KeyError::Locked(more) => locks.extend(more),
+            KeyError::Unexpected(what) => return Err(impossible(what)),
+            KeyError::Abort(text) if !is_about_the_transaction(&text) => {
+                return Ok(PrewriteReply::GivenUp(Error::new(ErrorKind::Refused, text)));
+            }
             other => return Ok(PrewriteReply::Refused(other.into_error())),
         }
     }
     Ok(PrewriteReply::Locked(locks))
+}
+
+/// What a store finds when it looks at the keys, before it writes anything, is told apart from failures
+/// of the write only by its words: the name of the layer, and of its errors (§8.3, §20.3).
+fn is_about_the_transaction(text: &str) -> bool {
+    ["Mvcc(", "PessimisticLockNotFound", "PessimisticLockRolledBack", "Committed {"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// transactions.md §9. A key error is an answer, and so ends all doubt about earlier attempts; an
@@ -263,7 +293,7 @@ pub(crate) fn resolve_lock(response: Response) -> Result<(), Error> {
     done(message_of!(response, ResolveLock).error)
 }
 
-fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
+pub(super) fn done(error: Option<Box<kvrpcpb::KeyError>>) -> Result<(), Error> {
     match error {
         None => Ok(()),
         Some(error) => Err(KeyError::from_proto(*error).into_error()),
@@ -304,9 +334,8 @@ pub(crate) fn check_txn_status(response: Response) -> Result<TxnStatus, Error> {
         Action::NoAction | Action::TtlExpireRollback | Action::LockNotExistRollback => {
             Ok(TxnStatus::RolledBack)
         }
-        Action::TtlExpirePessimisticRollback | Action::LockNotExistDoNothing => {
-            Ok(TxnStatus::PessimisticGone)
-        }
+        Action::TtlExpirePessimisticRollback => Ok(TxnStatus::PessimisticGone { expired: true }),
+        Action::LockNotExistDoNothing => Ok(TxnStatus::PessimisticGone { expired: false }),
         Action::MinCommitTsPushed => Ok(TxnStatus::Alive { ttl_ms: 0, pushed: true, lock }),
     }
 }
@@ -414,10 +443,18 @@ mod tests {
         };
         assert_eq!(starts(&locks), [7, 8]);
         // Waiting for a lock is in vain if the transaction has lost already.
-        let PrewriteReply::Refused(error) = reply(vec![locked(7), abort()], 0) else {
-            panic!("not refused");
+        let PrewriteReply::GivenUp(error) = reply(vec![locked(7), abort()], 0) else {
+            panic!("not given up");
         };
         assert_eq!(error.kind(), &ErrorKind::Refused);
+        for found in [
+            "Error(Txn(Error(Mvcc(Error(PessimisticLockNotFound { start_ts: 1 })))))",
+            "PessimisticLockRolledBack { start_ts: 1 }",
+            "Committed { commit_ts: 2 }: txn already committed",
+        ] {
+            let abort = kvrpcpb::KeyError { abort: found.into(), ..Default::default() };
+            assert!(matches!(reply(vec![abort], 0), PrewriteReply::Refused(_)), "{found}");
+        }
     }
 
     /// transactions.md §9.
@@ -482,8 +519,14 @@ mod tests {
             (status(0, 0, Action::NoAction), TxnStatus::RolledBack),
             (status(0, 0, Action::LockNotExistRollback), TxnStatus::RolledBack),
             (status(0, 0, Action::TtlExpireRollback), TxnStatus::RolledBack),
-            (status(0, 0, Action::TtlExpirePessimisticRollback), TxnStatus::PessimisticGone),
-            (status(0, 0, Action::LockNotExistDoNothing), TxnStatus::PessimisticGone),
+            (
+                status(0, 0, Action::TtlExpirePessimisticRollback),
+                TxnStatus::PessimisticGone { expired: true },
+            ),
+            (
+                status(0, 0, Action::LockNotExistDoNothing),
+                TxnStatus::PessimisticGone { expired: false },
+            ),
             (status(5, 0, Action::NoAction), alive(5, false)),
             (status(5, 0, Action::MinCommitTsPushed), alive(5, true)),
             (status(0, 0, Action::MinCommitTsPushed), alive(0, true)),

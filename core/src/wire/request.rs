@@ -10,6 +10,7 @@ use prost::Message;
 use prost::encoding;
 
 use crate::id::{Peer, PeerRole, RegionVersion};
+use crate::txn::{DiskFullOpt, IsolationLevel, Priority};
 
 /// A request as it goes to the wire.
 ///
@@ -83,10 +84,84 @@ pub struct ContextExtra {
     /// Start timestamps of transactions whose locks the read must read through: they are committed
     /// at or before the read's timestamp.
     pub committed_locks: Vec<u64>,
+    /// What a read sees of transactions that are not committed.
+    pub isolation: IsolationLevel,
+    /// The store should not fill its block cache with what it reads.
+    pub not_fill_cache: bool,
+    /// Which requests belong together; 0 for none.
+    pub task_id: u64,
+    /// In which order the store executes what it is asked.
+    pub priority: Priority,
+    /// Have the write-ahead log synced.
+    pub sync_log: bool,
+    /// For the store's resource metering.
+    pub resource_group_tag: Bytes,
+    /// The resource group whose limits apply, if not the default one.
+    pub resource_group_name: Option<Arc<str>>,
+    /// Who asks.
+    pub request_source: Option<Arc<str>>,
+    /// Where writes come from, for change data capture.
+    pub txn_source: u64,
+    /// Whether to write when the disk is nearly full.
+    pub disk_full_opt: DiskFullOpt,
+}
+
+impl ContextExtra {
+    /// `transactions.md` §6.1.
+    fn fill(&self, context: &mut kvrpcpb::Context) {
+        let Self {
+            resolved_locks,
+            committed_locks,
+            isolation,
+            not_fill_cache,
+            task_id,
+            priority,
+            sync_log,
+            resource_group_tag,
+            resource_group_name,
+            request_source,
+            txn_source,
+            disk_full_opt,
+        } = self;
+        context.resolved_locks.clone_from(resolved_locks);
+        context.committed_locks.clone_from(committed_locks);
+        let isolation = match isolation {
+            IsolationLevel::Si => kvrpcpb::IsolationLevel::Si,
+            IsolationLevel::Rc => kvrpcpb::IsolationLevel::Rc,
+            IsolationLevel::RcCheckTs => kvrpcpb::IsolationLevel::RcCheckTs,
+        };
+        context.isolation_level = isolation.into();
+        context.not_fill_cache = *not_fill_cache;
+        context.task_id = *task_id;
+        let priority = match priority {
+            Priority::Low => kvrpcpb::CommandPri::Low,
+            Priority::Normal => kvrpcpb::CommandPri::Normal,
+            Priority::High => kvrpcpb::CommandPri::High,
+        };
+        context.priority = priority.into();
+        context.sync_log = *sync_log;
+        context.resource_group_tag = resource_group_tag.clone();
+        if let Some(source) = request_source {
+            context.request_source = source.as_ref().to_owned();
+        }
+        context.txn_source = *txn_source;
+        let disk_full_opt = match disk_full_opt {
+            DiskFullOpt::NotAllowedOnFull => kvrpcpb::DiskFullOpt::NotAllowedOnFull,
+            DiskFullOpt::AllowedOnAlmostFull => kvrpcpb::DiskFullOpt::AllowedOnAlmostFull,
+            DiskFullOpt::AllowedOnAlreadyFull => kvrpcpb::DiskFullOpt::AllowedOnAlreadyFull,
+        };
+        context.disk_full_opt = disk_full_opt.into();
+        if let Some(name) = resource_group_name {
+            context.resource_control_context = Some(Box::new(kvrpcpb::ResourceControlContext {
+                resource_group_name: name.as_ref().to_owned(),
+                ..Default::default()
+            }));
+        }
+    }
 }
 
 /// The keyspace id that means «no keyspace» (API V1).
-const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
+pub(crate) const NULL_KEYSPACE: u32 = 0xFFFF_FFFF;
 
 impl Context {
     /// As the message on the wire.
@@ -96,7 +171,7 @@ impl Context {
             None => (kvrpcpb::ApiVersion::V1, NULL_KEYSPACE, String::new()),
             Some(Keyspace { id, name }) => (kvrpcpb::ApiVersion::V2, *id, name.as_ref().to_owned()),
         };
-        kvrpcpb::Context {
+        let mut context = kvrpcpb::Context {
             region_id: self.region.id,
             region_epoch: Some(metapb::RegionEpoch {
                 conf_ver: self.region.conf_ver,
@@ -109,18 +184,12 @@ impl Context {
             api_version: api_version.into(),
             keyspace: Some(kvrpcpb::context::Keyspace::KeyspaceId(keyspace_id)),
             keyspace_name,
-            resolved_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.resolved_locks.clone())
-                .unwrap_or_default(),
-            committed_locks: self
-                .extra
-                .as_ref()
-                .map(|e| e.committed_locks.clone())
-                .unwrap_or_default(),
             ..Default::default()
+        };
+        if let Some(extra) = &self.extra {
+            extra.fill(&mut context);
         }
+        context
     }
 }
 
@@ -256,6 +325,37 @@ mod tests {
         assert_eq!(proto.api_version(), kvrpcpb::ApiVersion::V2);
         assert_eq!(proto.keyspace, Some(kvrpcpb::context::Keyspace::KeyspaceId(0xff_ffff)));
         assert_eq!(proto.keyspace_name, "tenant");
+    }
+
+    /// transactions.md §6.1.
+    #[test]
+    fn a_context_carries_what_was_chosen_for_the_transaction() {
+        let extra = ContextExtra {
+            resolved_locks: vec![1],
+            committed_locks: vec![2],
+            isolation: IsolationLevel::Rc,
+            not_fill_cache: true,
+            task_id: 9,
+            priority: Priority::High,
+            sync_log: true,
+            resource_group_tag: "tag".into(),
+            resource_group_name: Some("group".into()),
+            request_source: Some("source".into()),
+            txn_source: 7,
+            disk_full_opt: DiskFullOpt::AllowedOnAlreadyFull,
+        };
+        let proto = Context { extra: Some(Arc::new(extra)), ..context() }.to_proto();
+        assert_eq!((proto.resolved_locks, proto.committed_locks), (vec![1], vec![2]));
+        let isolation = kvrpcpb::IsolationLevel::Rc as i32;
+        let read = (proto.isolation_level, proto.not_fill_cache, proto.task_id);
+        assert_eq!(read, (isolation, true, 9));
+        assert_eq!((proto.priority, proto.sync_log), (kvrpcpb::CommandPri::High as i32, true));
+        assert_eq!((&*proto.resource_group_tag, &*proto.request_source), (&b"tag"[..], "source"));
+        assert_eq!((proto.txn_source, proto.disk_full_opt), (7, 2));
+        let group = proto.resource_control_context.map(|context| context.resource_group_name);
+        assert_eq!(group.as_deref(), Some("group"));
+        let plain = Context { extra: Some(Arc::default()), ..context() }.to_proto();
+        assert_eq!(plain, context().to_proto());
     }
 
     #[test]

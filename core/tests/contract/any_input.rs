@@ -53,6 +53,7 @@ fn config(script: &Script) -> Config {
     config.scan_batch_size = chance.pick(&[1, 2, 256]);
     config.max_batches = chance.pick(&[1, 2, 128]);
     config.max_region_loads = chance.pick(&[1, 64]);
+    config.regions_refresh_interval = chance.pick(&[None, None, Some(Duration::from_secs(1))]);
     config.max_timestamp_batch = chance.pick(&[1, 10_000]);
     config.tso_concurrency = chance.pick(&[0, 1, 3]);
     config.tso_max_wait = Duration::from_millis(chance.pick(&[0, 0, 3]));

@@ -128,6 +128,9 @@ impl World {
             Rpc::PdGetPrevRegion => {
                 Response::GetPrevRegion(self.find(self.present(), call, true).into())
             }
+            Rpc::PdGetRegionById => {
+                Response::GetRegionById(self.by_id(self.present(), call).into())
+            }
             Rpc::PdBatchScanRegions | Rpc::PdScanRegions => {
                 self.scanned(call, header(7, None), self.scan(self.present(), call))
             }
@@ -143,13 +146,31 @@ impl World {
             Rpc::PdGetMinTs => Response::GetMinTs(Default::default()),
             Rpc::PdGetExternalTimestamp => Response::GetExternalTimestamp(Default::default()),
             Rpc::PdSetExternalTimestamp => Response::SetExternalTimestamp(Default::default()),
+            Rpc::PdGetGcState => Response::GetGcState(Default::default()),
             Rpc::KvCheckTxnStatus => self.status(call),
             Rpc::KvGet | Rpc::KvBatchGet | Rpc::KvScan | Rpc::KvPrewrite if self.foreign > 0 => {
                 self.foreign -= 1;
                 self.locked(call)
             }
+            Rpc::KvPrewrite => self.prewritten(call),
             _ => yes(call),
         }
+    }
+
+    /// As far as the transaction wants; one in four times a store cannot.
+    fn prewritten(&mut self, call: &Call) -> Response {
+        let asked: kvrpcpb::PrewriteRequest = call.request.message().expect("its message");
+        let mut reply = kvrpcpb::PrewriteResponse::default();
+        self.last += 1;
+        if !self.last.is_multiple_of(4) {
+            let at = asked.min_commit_ts.max(self.last);
+            if asked.try_one_pc {
+                reply.one_pc_commit_ts = at;
+            } else if asked.use_async_commit {
+                reply.min_commit_ts = at;
+            }
+        }
+        Response::Prewrite(reply)
     }
 
     /// A lock of one of a few transactions, which then turn out to be alive, committed or rolled back.
@@ -161,6 +182,10 @@ impl World {
             lock_version: start,
             lock_ttl: 3_000,
             txn_size: 1 + start % 2 * 1_000,
+            lock_type: match self.foreign % 3 {
+                0 => kvrpcpb::Op::PessimisticLock.into(),
+                _ => kvrpcpb::Op::Put.into(),
+            },
             ..Default::default()
         };
         let error = kvrpcpb::KeyError { locked: Some(info.into()), ..Default::default() };
@@ -188,6 +213,21 @@ impl World {
         let mut status = kvrpcpb::CheckTxnStatusResponse::default();
         match asked.lock_ts % 4 {
             0 => status.commit_version = asked.lock_ts + 1,
+            // Committed asynchronously; its secondaries are found to be gone.
+            1 if asked.lock_ts % 8 == 1 && !asked.force_sync_commit => {
+                let primary = kvrpcpb::LockInfo {
+                    key: asked.primary_key.clone(),
+                    primary_lock: asked.primary_key,
+                    lock_version: asked.lock_ts,
+                    lock_ttl: 1,
+                    use_async_commit: true,
+                    min_commit_ts: asked.lock_ts + 1,
+                    secondaries: KEYS.iter().map(|key| self.wire(key)).collect(),
+                    ..Default::default()
+                };
+                status.lock_ttl = 1;
+                status.lock_info = Some(primary.into());
+            }
             1 => {
                 status.lock_ttl = 3_000;
                 status.action = kvrpcpb::Action::MinCommitTsPushed.into();
@@ -208,6 +248,17 @@ impl World {
             header: header(7, None),
             region: Some(self.region(land)),
             leader: Some(peer(land.id, land.leader)),
+            ..Default::default()
+        }
+    }
+
+    fn by_id(&self, map: &[Land], call: &Call) -> pdpb::GetRegionResponse {
+        let asked: pdpb::GetRegionByIdRequest = call.request.message().expect("GetRegionByID");
+        let land = map.iter().find(|land| land.id == asked.region_id);
+        pdpb::GetRegionResponse {
+            header: header(7, None),
+            region: land.map(|land| self.region(land)),
+            leader: land.map(|land| peer(land.id, land.leader)),
             ..Default::default()
         }
     }
@@ -445,9 +496,12 @@ impl World {
                 message.header = header(cluster, refusal);
                 Response::GetMembers(message.into())
             }
-            Rpc::PdGetRegion | Rpc::PdGetPrevRegion => {
+            Rpc::PdGetRegion | Rpc::PdGetPrevRegion | Rpc::PdGetRegionById => {
                 let map = chance.pick(&self.maps);
-                let mut message = self.find(&map, call, chance.one_in(4));
+                let mut message = match call.request.rpc {
+                    Rpc::PdGetRegionById => self.by_id(&map, call),
+                    _ => self.find(&map, call, chance.one_in(4)),
+                };
                 message.header = header(7, refusal);
                 if chance.one_in(4) {
                     // Another region than the one asked for.
@@ -463,10 +517,10 @@ impl World {
                     message.down_peers =
                         vec![pdpb::PeerStats { peer: Some(down), down_seconds: 9 }];
                 }
-                if call.request.rpc == Rpc::PdGetRegion {
-                    Response::GetRegion(message.into())
-                } else {
-                    Response::GetPrevRegion(message.into())
+                match call.request.rpc {
+                    Rpc::PdGetRegion => Response::GetRegion(message.into()),
+                    Rpc::PdGetRegionById => Response::GetRegionById(message.into()),
+                    _ => Response::GetPrevRegion(message.into()),
                 }
             }
             Rpc::PdBatchScanRegions | Rpc::PdScanRegions => {
@@ -502,6 +556,16 @@ impl World {
                 let header = header(7, refusal);
                 let message = pdpb::GetExternalTimestampResponse { header, timestamp };
                 Response::GetExternalTimestamp(message.into())
+            }
+            Rpc::PdGetGcState => {
+                let txn_safe_point = self.odd_version(chance);
+                let state = pdpb::GcState { txn_safe_point, ..Default::default() };
+                let message = pdpb::GetGcStateResponse {
+                    header: header(7, refusal),
+                    gc_state: Some(state.into()).filter(|_| chance.below(4) > 0),
+                    ..Default::default()
+                };
+                Response::GetGcState(message.into())
             }
             Rpc::PdSetExternalTimestamp => {
                 let message = pdpb::SetExternalTimestampResponse { header: header(7, refusal) };
@@ -591,7 +655,9 @@ impl World {
             Rpc::KvPrewrite => {
                 let errors = errors.into_iter().cycle().take(chance.below(3) as usize).collect();
                 let one_pc_commit_ts = chance.rarely(8, |_| version).unwrap_or(0);
-                with!(Prewrite, PrewriteResponse, errors: errors, one_pc_commit_ts: one_pc_commit_ts)
+                let min_commit_ts = chance.rarely(2, |_| version).unwrap_or(0);
+                with!(Prewrite, PrewriteResponse, errors: errors,
+                    one_pc_commit_ts: one_pc_commit_ts, min_commit_ts: min_commit_ts)
             }
             Rpc::KvCommit => with!(Commit, CommitResponse, error: boxed, commit_version: version),
             Rpc::KvBatchRollback => with!(BatchRollback, BatchRollbackResponse, error: boxed),
@@ -602,6 +668,22 @@ impl World {
                 let lock_info = chance.rarely(4, |chance| self.lock(chance, 1).into());
                 with!(CheckTxnStatus, CheckTxnStatusResponse, error: boxed, lock_ttl: ttl,
                     commit_version: commit_version, action: action, lock_info: lock_info)
+            }
+            Rpc::KvCheckSecondaryLocks => {
+                let error = boxed.filter(|_| not_found);
+                let locks = (0..chance.below(3)).map(|_| self.lock(chance, 1)).collect();
+                let commit_ts = chance.rarely(3, |_| version).unwrap_or(0);
+                with!(CheckSecondaryLocks, CheckSecondaryLocksResponse, error: error,
+                    locks: locks, commit_ts: commit_ts)
+            }
+            Rpc::KvScanLock => {
+                let error = boxed.filter(|_| not_found);
+                let locks = (0..chance.below(3)).map(|_| self.lock(chance, 1)).collect();
+                with!(ScanLock, ScanLockResponse, error: error, locks: locks)
+            }
+            Rpc::KvPessimisticRollback => {
+                let errors = errors.into_iter().cycle().take(chance.below(2) as usize).collect();
+                with!(PessimisticRollback, PessimisticRollbackResponse, errors: errors)
             }
             _ => Response::decode(rpc, Bytes::new()).expect("the empty message"),
         }

@@ -1,11 +1,14 @@
 //! What happens to a core in one run: a list of steps that quickcheck draws and shortens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, Mutation, MutationOp,
-    OpOptions, Operation, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap, ReadOperation,
-    RegionVersion, ScanSpec, Timestamp,
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation,
+    MutationOp, OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor,
+    RawOperation, RawSwap, ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan,
+    ScanLocksPlan, ScanSpec, Timestamp, TxnStatusPlan,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -174,15 +177,33 @@ pub(crate) fn operation(chance: &mut Chance, mode: KeyMode, number: u64) -> Oper
             Operation::SetLowResolutionInterval(Duration::from_millis(700)),
         ]);
     }
+    if chance.one_in(10) {
+        return about_regions(chance);
+    }
     match mode {
-        KeyMode::Raw if chance.one_in(12) => {
-            Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() }
-        }
         KeyMode::Raw => Operation::Raw {
             op: raw(chance),
             cf: chance.pick(&[ColumnFamily::DEFAULT, ColumnFamily::new("write")]),
         },
         KeyMode::Txn => transactional(chance, number),
+    }
+}
+
+fn about_regions(chance: &mut Chance) -> Operation {
+    let id = 1 + chance.below(6);
+    match chance.below(8) {
+        0 => Operation::Region(RegionLookup::Containing(key(chance))),
+        1 => Operation::Region(RegionLookup::Before(key(chance))),
+        2 => Operation::Region(RegionLookup::Cached(key(chance))),
+        3 => Operation::Region(RegionLookup::ById(id)),
+        4 => Operation::Region(RegionLookup::ByIdFromPd(id)),
+        5 => Operation::GroupKeys { keys: keys(chance) },
+        6 => Operation::BucketsSeen {
+            region: RegionVersion { id, conf_ver: 1, version: 1 + chance.below(3) },
+            used: chance.below(3),
+            latest: chance.below(3),
+        },
+        _ => Operation::Regions { ranges: (0..chance.below(4)).map(|_| range(chance)).collect() },
     }
 }
 
@@ -237,11 +258,12 @@ fn range(chance: &mut Chance) -> KeyRange {
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
-    match chance.below(10) {
-        0 | 1 => Operation::Read { op: ReadOperation::Get { key: key(chance) }, at },
-        2 => Operation::Read { op: ReadOperation::BatchGet { keys: keys(chance) }, at },
-        3 => Operation::Read { op: ReadOperation::Scan(scan(chance)), at },
+    match chance.below(11) {
+        0 | 1 => Operation::read(ReadOperation::Get { key: key(chance) }, at),
+        2 => Operation::read(ReadOperation::BatchGet { keys: keys(chance) }, at),
+        3 => Operation::read(ReadOperation::Scan(scan(chance)), at),
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
+        5 => of_locks(chance, at),
         _ => {
             let mut keys = keys(chance);
             // Mostly as the contract asks for: sorted, without repeats.
@@ -252,8 +274,61 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
             let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
             let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
-            Operation::Commit(Box::new(CommitPlan { start_ts, mutations, open_for }))
+            let mut plan = CommitPlan { open_for, ..CommitPlan::new(start_ts, mutations) };
+            choose(chance, &mut plan);
+            Operation::Commit(Box::new(plan))
         }
+    }
+}
+
+/// Half of all commits are plain.
+fn choose(chance: &mut Chance, plan: &mut CommitPlan) {
+    if chance.one_in(2) {
+        return;
+    }
+    let mut options = TxnOptions::default();
+    options.enable_async_commit = chance.one_in(2);
+    options.enable_one_pc = chance.one_in(2);
+    options.causal_consistency = chance.one_in(2);
+    options.commit_wait_until =
+        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(2_000))).flatten();
+    options.commit_ts_upper_bound =
+        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(100))).flatten();
+    plan.options = Arc::new(options);
+    if chance.one_in(3) {
+        let primary = plan.mutations.iter().find(|mutation| mutation.locks());
+        let primary = primary.map_or_else(|| key(chance), |mutation| mutation.key.clone());
+        let for_update_ts = plan.start_ts.next();
+        plan.pessimistic = Some(PessimisticPlan { primary, for_update_ts });
+        for mutation in &mut plan.mutations {
+            mutation.locked = match chance.below(4) {
+                0 => LockState::Not,
+                1 => LockState::CheckAtPrewrite,
+                2 => LockState::HeldAt(for_update_ts),
+                _ => LockState::Held,
+            };
+        }
+    }
+}
+
+fn of_locks(chance: &mut Chance, at: Timestamp) -> Operation {
+    match chance.below(4) {
+        0 => Operation::ScanLocks(Box::new(ScanLocksPlan {
+            range: range(chance),
+            max_version: at,
+            limit: chance.pick(&[0, 1, 2, u32::MAX]),
+        })),
+        1 => Operation::TxnStatus(Box::new(TxnStatusPlan {
+            start_ts: at,
+            primary: key(chance),
+            caller: chance.rarely(2, |_| at),
+        })),
+        _ => Operation::ResolveLocks(Box::new(ResolveLocksPlan {
+            range: range(chance),
+            safe_point: at,
+            async_commit_only: chance.one_in(3),
+            batch_size: chance.pick(&[0, 1, 2]),
+        })),
     }
 }
 
@@ -265,7 +340,7 @@ fn mutation(chance: &mut Chance, key: Key) -> Mutation {
         3 => MutationOp::CheckNotExists,
         _ => MutationOp::Put(key.clone()),
     };
-    Mutation { key, op }
+    Mutation::new(key, op)
 }
 
 /// A deadline from past to far away. «Never» only where a healthy cluster is there in the end.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anatase_core::wire::{Head, Response};
 use anatase_core::{
-    Call, Command, CommandId, CommitOutcome, Error, ErrorKind, Event, Failure, Key, OpId,
-    Operation, Reply,
+    Call, Command, CommandId, CommitOutcome, CommittedBy, Error, ErrorKind, Event, Failure, Key,
+    OpId, Operation, Reply,
 };
 use anatase_proto::kvrpcpb;
 use anatase_proto::rpc::Rpc;
@@ -51,6 +51,16 @@ struct Transaction {
     keys: BTreeSet<Key>,
     /// Keys that a store said are locked.
     landed: BTreeSet<Key>,
+    /// Those among them whose locks say when the transaction is committed, if all do.
+    timed: BTreeMap<Key, u64>,
+    /// How many requests for such a lock may have been executed, besides those that were answered.
+    copies: BTreeMap<Key, u32>,
+    /// How many requests that commit everything at once may have been executed.
+    whole: u32,
+    /// At these timestamps a store said to have committed everything at once.
+    at_once: BTreeSet<u64>,
+    /// A key has a lock of two phases: from now on it takes the primary's commit.
+    plain: bool,
     decision: Decision,
     /// Something happened after which nobody can tell the outcome from outside.
     may_be_undetermined: bool,
@@ -66,6 +76,93 @@ enum Decision {
     /// The store answered otherwise, or it never left.
     NotYet,
     Committed,
+}
+
+impl Transaction {
+    fn is_committed_by_locks(&self) -> bool {
+        !self.plain && self.keys.iter().all(|key| self.timed.contains_key(key))
+    }
+
+    /// What may be committed is neither undone nor told as aborted.
+    #[track_caller]
+    fn is_undoable(&self, what: &str) {
+        let undecided = matches!(self.decision, Decision::NotAsked | Decision::NotYet);
+        assert!(undecided, "{:?}, and {what}", self.decision);
+        assert!(self.whole == 0 && self.at_once.is_empty(), "perhaps at once, and {what}");
+        let may_be = |key: &Key| {
+            self.timed.contains_key(key) || self.copies.get(key).is_some_and(|copies| *copies > 0)
+        };
+        let by_locks = !self.plain && !self.keys.is_empty() && self.keys.iter().all(may_be);
+        assert!(!by_locks, "perhaps by its locks, and {what}");
+    }
+
+    /// transactions.md §8.4, §11, seen from outside.
+    fn prewritten(
+        &mut self,
+        asked: &kvrpcpb::PrewriteRequest,
+        keys: Vec<Key>,
+        answer: &Result<Response, Failure>,
+    ) {
+        let reply = match answer {
+            Err(Failure::NotSent(_)) => return self.not_executed(asked, &keys),
+            // What the answer was to, or what it said, nobody knows.
+            Err(Failure::MaybeExecuted(_)) => return,
+            Ok(Response::Prewrite(reply)) => reply,
+            Ok(_) => return,
+        };
+        if let Some(error) = &reply.region_error {
+            if error.undetermined_result.is_none() {
+                self.not_executed(asked, &keys);
+            }
+            return;
+        }
+        self.not_executed(asked, &keys);
+        let locks = |it: &kvrpcpb::Mutation| it.op() != kvrpcpb::Op::CheckNotExists;
+        let shows = !reply.errors.is_empty() && asked.mutations.iter().all(locks);
+        if !asked.try_one_pc && shows {
+            // A part has been refused: had the whole been committed, it would have shown.
+            self.whole = 0;
+        }
+        if !reply.errors.is_empty() {
+            return;
+        }
+        if reply.one_pc_commit_ts != 0 {
+            self.may_be_undetermined = true;
+            self.at_once.insert(reply.one_pc_commit_ts);
+        } else if reply.min_commit_ts == 0 {
+            self.plain = true;
+        } else if asked.use_async_commit && !asked.try_one_pc {
+            for key in &keys {
+                self.timed.insert(key.clone(), reply.min_commit_ts);
+            }
+        } else if asked.try_one_pc {
+            // Half of a commit at once.
+            self.may_be_undetermined = true;
+            self.at_once.insert(reply.min_commit_ts);
+        }
+        self.landed.extend(keys);
+    }
+
+    fn not_executed(&mut self, asked: &kvrpcpb::PrewriteRequest, keys: &[Key]) {
+        if asked.try_one_pc {
+            self.whole = self.whole.saturating_sub(1);
+        } else if asked.use_async_commit {
+            for key in keys {
+                if let Some(copies) = self.copies.get_mut(key) {
+                    *copies = copies.saturating_sub(1);
+                }
+            }
+        }
+    }
+}
+
+/// The application's keys: without the four bytes of a keyspace.
+fn keys_of(call: &Call, prewrite: &kvrpcpb::PrewriteRequest) -> Vec<Key> {
+    let prefix = match &call.request.head {
+        Head::Store(context) if context.keyspace.is_some() => 4,
+        _ => 0,
+    };
+    prewrite.mutations.iter().map(|it| it.key.slice(prefix..)).collect()
 }
 
 pub(crate) fn id_of(command: &Command) -> CommandId {
@@ -88,6 +185,9 @@ impl Watch {
             }
             Operation::Timestamp => Kind::Timestamp { above: self.newest },
             Operation::Read { .. }
+            | Operation::ScanLocks(_)
+            | Operation::ResolveLocks(_)
+            | Operation::TxnStatus(_)
             | Operation::Ready
             | Operation::LowResolutionTimestamp
             | Operation::StaleTimestamp { .. }
@@ -161,7 +261,12 @@ impl Watch {
                 };
                 let landed = &transaction.landed;
                 assert!(transaction.keys.is_subset(landed), "not every key is locked: {commit:?}");
-                if commit.commit_role() == kvrpcpb::CommitRole::Primary {
+                if commit.use_async_commit {
+                    assert!(transaction.is_committed_by_locks(), "not by its locks: {commit:?}");
+                    let at = transaction.timed.values().max().copied();
+                    assert_eq!(Some(commit.commit_version), at, "{commit:?}");
+                    transaction.decision = Decision::Committed;
+                } else if commit.commit_role() == kvrpcpb::CommitRole::Primary {
                     assert_ne!(transaction.decision, Decision::Committed, "{commit:?}");
                     transaction.decision = Decision::Open;
                     transaction.may_be_undetermined = true;
@@ -169,12 +274,32 @@ impl Watch {
                     assert_eq!(transaction.decision, Decision::Committed, "{commit:?}");
                 }
             }
+            Rpc::KvPrewrite => {
+                let prewrite: kvrpcpb::PrewriteRequest = message(call);
+                let Some(transaction) = self.transactions.get_mut(&prewrite.start_version) else {
+                    panic!("a prewrite that nobody asked for: {prewrite:?}");
+                };
+                if prewrite.try_one_pc {
+                    assert_eq!(prewrite.mutations.len(), transaction.keys.len(), "{prewrite:?}");
+                    transaction.whole += 1;
+                    transaction.may_be_undetermined = true;
+                } else if prewrite.use_async_commit {
+                    for key in keys_of(call, &prewrite) {
+                        *transaction.copies.entry(key).or_default() += 1;
+                    }
+                    transaction.may_be_undetermined = true;
+                }
+            }
             Rpc::KvBatchRollback => {
                 let rollback: kvrpcpb::BatchRollbackRequest = message(call);
                 if let Some(transaction) = self.transactions.get(&rollback.start_version) {
-                    let decision = transaction.decision;
-                    let undoable = matches!(decision, Decision::NotAsked | Decision::NotYet);
-                    assert!(undoable, "{decision:?}, and undone: {rollback:?}");
+                    transaction.is_undoable(&format!("undone: {rollback:?}"));
+                }
+            }
+            Rpc::KvPessimisticRollback => {
+                let release: kvrpcpb::PessimisticRollbackRequest = message(call);
+                if let Some(transaction) = self.transactions.get(&release.start_version) {
+                    transaction.is_undoable(&format!("released: {release:?}"));
                 }
             }
             _ => {}
@@ -190,18 +315,22 @@ impl Watch {
                 let Some(transaction) = self.transactions.get_mut(&prewrite.start_version) else {
                     return;
                 };
-                if let Ok(Response::Prewrite(reply)) = answer
+                transaction.prewritten(&prewrite, keys_of(call, &prewrite), answer);
+            }
+            Rpc::KvCheckTxnStatus => {
+                let asked: kvrpcpb::CheckTxnStatusRequest = message(call);
+                // Its own, and not that of a lock that was met.
+                if asked.current_ts == 0
+                    && let Some(transaction) = self.transactions.get_mut(&asked.lock_ts)
+                    && let Ok(Response::CheckTxnStatus(reply)) = answer
                     && reply.region_error.is_none()
-                    && reply.errors.is_empty()
                 {
-                    // The application's keys: without the four bytes of a keyspace.
-                    let prefix = match &call.request.head {
-                        Head::Store(context) if context.keyspace.is_some() => 4,
-                        _ => 0,
-                    };
-                    let keys = prewrite.mutations.into_iter().map(|it| it.key.slice(prefix..));
-                    transaction.landed.extend(keys);
-                    transaction.may_be_undetermined |= reply.one_pc_commit_ts != 0;
+                    match reply.commit_version {
+                        0 => transaction.whole = 0,
+                        at => {
+                            transaction.at_once.insert(at);
+                        }
+                    }
                 }
             }
             Rpc::KvCommit => {
@@ -209,7 +338,8 @@ impl Watch {
                 let Some(transaction) = self.transactions.get_mut(&commit.start_version) else {
                     return;
                 };
-                if commit.commit_role() == kvrpcpb::CommitRole::Primary {
+                if commit.commit_role() == kvrpcpb::CommitRole::Primary && !commit.use_async_commit
+                {
                     transaction.decision = decision(answer);
                 }
             }
@@ -247,15 +377,26 @@ impl Watch {
         let transaction = &self.transactions[&start_ts];
         let decision = transaction.decision;
         match result {
-            Ok(Reply::Commit(CommitOutcome::Committed { at })) => {
+            Ok(Reply::Commit(CommitOutcome::Committed { at, by, .. })) => {
                 assert!(at.version() > start_ts, "committed at {at}, before its start");
-                let nothing_to_lock = decision == Decision::NotAsked;
-                assert!(nothing_to_lock || decision == Decision::Committed, "{decision:?}");
-                assert!(transaction.keys.is_subset(&transaction.landed));
+                match by {
+                    CommittedBy::TwoPhase => {
+                        let nothing_to_lock = decision == Decision::NotAsked;
+                        assert!(nothing_to_lock || decision == Decision::Committed, "{decision:?}");
+                        assert!(transaction.keys.is_subset(&transaction.landed));
+                    }
+                    CommittedBy::Async => {
+                        assert!(transaction.is_committed_by_locks());
+                        let last = transaction.timed.values().max().copied();
+                        assert_eq!(Some(at.version()), last);
+                    }
+                    CommittedBy::OnePhase => {
+                        assert!(transaction.at_once.contains(&at.version()), "{at}");
+                    }
+                }
             }
             Ok(Reply::Commit(CommitOutcome::Aborted(error))) => {
-                let undecided = matches!(decision, Decision::NotAsked | Decision::NotYet);
-                assert!(undecided, "{decision:?}, and told as aborted: {error:?}");
+                transaction.is_undoable(&format!("told as aborted: {error:?}"));
                 assert!(!error.is_undetermined(), "{error:?}");
             }
             Ok(Reply::Commit(CommitOutcome::Undetermined(error))) => {
@@ -300,6 +441,9 @@ fn keys_lie_in_the_keyspace(call: &Call) {
         Rpc::KvCommit => message::<kvrpcpb::CommitRequest>(call).keys,
         Rpc::KvBatchRollback => message::<kvrpcpb::BatchRollbackRequest>(call).keys,
         Rpc::KvResolveLock => message::<kvrpcpb::ResolveLockRequest>(call).keys,
+        Rpc::KvCheckSecondaryLocks => message::<kvrpcpb::CheckSecondaryLocksRequest>(call).keys,
+        Rpc::KvScanLock => vec![message::<kvrpcpb::ScanLockRequest>(call).start_key],
+        Rpc::KvPessimisticRollback => message::<kvrpcpb::PessimisticRollbackRequest>(call).keys,
         Rpc::KvCheckTxnStatus => vec![message::<kvrpcpb::CheckTxnStatusRequest>(call).primary_key],
         Rpc::RawGet => vec![message::<kvrpcpb::RawGetRequest>(call).key],
         Rpc::RawPut => vec![message::<kvrpcpb::RawPutRequest>(call).key],

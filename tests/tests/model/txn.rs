@@ -16,13 +16,15 @@
 //! committed. No lock is left once every key was read and then written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anatase_cluster::{LockKind, WriteKind};
+use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    Cancel, CommitOutcome, CommitPlan, Error, Instant, KeyMode, KeyRange, KvPair, Mutation,
-    MutationOp, OpId, Operation, ReadOperation, Reply, ScanSpec, Timestamp,
+    Cancel, CommitOutcome, CommitPlan, CommittedBy, Error, Instant, KeyMode, KeyRange, KvPair,
+    Mutation, MutationOp, OpId, Operation, ReadOperation, Reply, ScanSpec, Timestamp,
 };
 use anatase_tests::Dice;
 use anatase_tests::trouble::{KEYS, Trouble};
@@ -45,7 +47,7 @@ enum Step {
     /// Reads what the transaction in that place sees, or, if there is none, what is there now.
     Read(u8, Look, u32),
     /// Begins to commit; the transaction ends with that.
-    Commit(u8, Vec<Write>, u32),
+    Commit(u8, Vec<Write>, Way, u32),
     Strike(Trouble),
     Turn(u8),
     Pass(u16),
@@ -71,6 +73,24 @@ enum Write {
     CheckNotExists(u8),
 }
 
+/// How a transaction may be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    async_commit: bool,
+    one_pc: bool,
+    causal: bool,
+}
+
+impl Arbitrary for Way {
+    fn arbitrary(g: &mut Gen) -> Self {
+        Self {
+            async_commit: bool::arbitrary(g),
+            one_pc: bool::arbitrary(g),
+            causal: u8::arbitrary(g) % 4 == 0,
+        }
+    }
+}
+
 const PLACES: u8 = 3;
 
 impl Arbitrary for Case {
@@ -93,7 +113,7 @@ impl Arbitrary for Step {
             0..6 => Self::Begin(place),
             6..13 => {
                 let writes = (0..=u8::arbitrary(g) % 5).map(|_| Write::arbitrary(g)).collect();
-                Self::Commit(place, writes, patience)
+                Self::Commit(place, writes, Way::arbitrary(g), patience)
             }
             13..17 => Self::Read(place, Look::arbitrary(g), patience),
             17..26 => Self::Strike(Trouble::arbitrary(g)),
@@ -108,9 +128,9 @@ impl Arbitrary for Step {
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
         match self.clone() {
-            Self::Commit(place, writes, patience) => {
+            Self::Commit(place, writes, way, patience) => {
                 let fewer = writes.shrink().filter(|writes| !writes.is_empty());
-                Box::new(fewer.map(move |writes| Self::Commit(place, writes, patience)))
+                Box::new(fewer.map(move |writes| Self::Commit(place, writes, way, patience)))
             }
             _ => quickcheck::empty_shrinker(),
         }
@@ -169,7 +189,7 @@ impl Write {
             Self::Lock(k) => (key(*k), MutationOp::Lock),
             Self::CheckNotExists(k) => (key(*k), MutationOp::CheckNotExists),
         };
-        Mutation { key, op }
+        Mutation::new(key, op)
     }
 }
 
@@ -253,6 +273,8 @@ struct Play {
 static COMMITTED: AtomicU64 = AtomicU64::new(0);
 static ABORTED: AtomicU64 = AtomicU64::new(0);
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+/// How many were committed in two phases, asynchronously, in one phase.
+static BY: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 static READS: AtomicU64 = AtomicU64::new(0);
 static LOCKS_MET: AtomicU64 = AtomicU64::new(0);
 static STRAYS: AtomicU64 = AtomicU64::new(0);
@@ -277,11 +299,11 @@ impl Play {
                     None => self.timestamp().ok(),
                 };
                 if let Some(at) = at {
-                    let operation = Operation::Read { op: read.operation(), at };
+                    let operation = Operation::read(read.operation(), at);
                     self.submit(operation, *patience, Flight::Read(read.clone(), at));
                 }
             }
-            Step::Commit(place, writes, patience) => {
+            Step::Commit(place, writes, way, patience) => {
                 let Some((start, begun)) = self.open.remove(place) else { return };
                 let number = self.txns.len();
                 let mutations: BTreeMap<Bytes, Mutation> = writes
@@ -293,7 +315,12 @@ impl Play {
                 let txn = Txn { start, mutations: mutations.clone(), fate: Fate::Unknown };
                 self.txns.push(txn);
                 let open_for = self.world.now().since(begun);
-                let plan = CommitPlan { start_ts: start, mutations, open_for };
+                let mut options = TxnOptions::default();
+                options.enable_async_commit = way.async_commit;
+                options.enable_one_pc = way.one_pc;
+                options.causal_consistency = way.causal;
+                let options = Arc::new(options);
+                let plan = CommitPlan { open_for, options, ..CommitPlan::new(start, mutations) };
                 let operation = Operation::Commit(Box::new(plan));
                 self.submit(operation, *patience, Flight::Commit(number));
             }
@@ -382,9 +409,13 @@ impl Play {
             (Flight::Commit(number), Ok(Reply::Commit(outcome))) => {
                 let txn = &mut self.txns[number];
                 txn.fate = match outcome {
-                    CommitOutcome::Committed { at } => {
+                    CommitOutcome::Committed { at, by, .. } => {
                         assert!(at > txn.start, "{txn:?} at {at:?}");
-                        self.acknowledged = self.acknowledged.max(at.version());
+                        count(&BY[by as usize], 1);
+                        // What stores choose may be what PD hands out next: visible to whoever
+                        // begins then (transactions.md §22.9, §22.10).
+                        let before = u64::from(by != CommittedBy::TwoPhase);
+                        self.acknowledged = self.acknowledged.max(at.version() - before);
                         Fate::Committed(at)
                     }
                     CommitOutcome::Aborted(error) => {
@@ -416,11 +447,12 @@ impl Play {
         self.world.heal();
         // Whatever locks there are expire: none lives longer than twenty seconds from its commit.
         self.world.pass(Duration::from_secs(60));
-        let at = self.timestamp().expect("PD works");
-        // One by one: a read that has learned of a transaction's fate passes its other locks by.
+        // One by one, each at a timestamp of its own: a snapshot that has learned of a transaction's
+        // fate passes its other locks by.
         for k in 0..KEYS.len() as u8 {
+            let at = self.timestamp().expect("PD works");
             let read = Look::Get(k);
-            let operation = Operation::Read { op: read.operation(), at };
+            let operation = Operation::read(read.operation(), at);
             let reply = self.world.run(operation, Duration::from_secs(60));
             self.reads.push((read, at, reply.expect("after healing")));
         }
@@ -433,7 +465,7 @@ impl Play {
         let mutations: Vec<Mutation> =
             (0..KEYS.len() as u8).map(|k| Write::Put(k).mutation(self.txns.len())).collect();
         self.txns.push(Txn { start, mutations: mutations.clone(), fate: Fate::Unknown });
-        let plan = CommitPlan { start_ts: start, mutations, open_for: Duration::ZERO };
+        let plan = CommitPlan::new(start, mutations);
         let operation = Operation::Commit(Box::new(plan));
         let result = self.world.run(operation, Duration::from_secs(60));
         self.judge(Flight::Commit(self.txns.len() - 1), result);
@@ -467,7 +499,7 @@ impl Play {
                 .collect();
             spans.sort_unstable();
             for pair in spans.windows(2) {
-                assert!(pair[0].0 < pair[1].1, "{key:?}: {pair:?} overlap");
+                assert!(pair[0].0 <= pair[1].1, "{key:?}: {pair:?} overlap");
             }
         }
     }
@@ -549,8 +581,9 @@ fn transactions_among_troubles_are_what_they_were_told_to_be() {
     let seen = [&COMMITTED, &ABORTED, &UNKNOWN, &READS, &LOCKS_MET, &STRAYS];
     let [committed, aborted, unknown, reads, locks, strays] =
         seen.map(|count| count.load(Ordering::Relaxed));
+    let by = BY.each_ref().map(|count| count.load(Ordering::Relaxed));
     let told = format!(
-        "{committed} committed, {aborted} aborted, {unknown} unknown, {reads} reads, {locks} locks \
+        "{committed} committed {by:?}, {aborted} aborted, {unknown} unknown, {reads} reads, {locks} locks \
          met, {strays} stray answers"
     );
     #[allow(clippy::print_stdout, reason = "shown with --nocapture")]
@@ -558,5 +591,6 @@ fn transactions_among_troubles_are_what_they_were_told_to_be() {
         println!("{told}");
     }
     assert!(committed > aborted && aborted > 0 && unknown > 0, "{told}");
+    assert!(by[0] > 0 && (by[1] > 0 || !RECOVERED) && by[2] > 0, "{told}");
     assert!(reads > 0 && locks > committed / 20 && strays > 0, "{told}");
 }

@@ -2,8 +2,13 @@
 //! against a model.
 
 mod finish;
+mod history;
 mod model;
+mod pessimistic;
+mod pessimistic_end;
 mod prewrite;
 mod read;
+mod secondary;
 mod status;
 mod store;
+mod ways;

@@ -1,12 +1,16 @@
 //! Snapshot reads against a history: after any transactions, a read at any timestamp sees exactly
-//! what the committed ones at or below it left (cases.md PRP-01, PRP-05).
+//! what the committed ones at or below it left, whichever way they were committed (cases.md PRP-01,
+//! PRP-05). What may happen between transactions side by side is in [`super::history`].
 
 use std::collections::BTreeMap;
 
 use anatase_proto::kvrpcpb::{Op, ScanRequest};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
-use crate::{ClusterConfig, testing::key};
+use crate::{
+    ClusterConfig,
+    testing::{in_async, in_one_phase, key},
+};
 
 const KEYS: [&str; 6] = ["", "a", "ab", "b", "m", "zz"];
 
@@ -18,11 +22,20 @@ enum Does {
     Lock,
 }
 
+/// How it commits.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    TwoPhase,
+    Async,
+    OnePhase,
+}
+
 /// A transaction, in the order in which they run, one after the other.
 #[derive(Clone, Debug)]
 struct Txn {
     writes: Vec<(usize, Does)>,
     commits: bool,
+    way: Way,
     /// It begins so long before the last one ended; conflicts may follow.
     early: u8,
 }
@@ -39,17 +52,23 @@ impl Arbitrary for Txn {
             writes.insert(usize::arbitrary(g) % KEYS.len(), does);
         }
         let early = if bool::arbitrary(g) { u8::arbitrary(g) % 8 } else { 0 };
-        Txn { writes: writes.into_iter().collect(), commits: u8::arbitrary(g) % 4 != 0, early }
+        let way = match u8::arbitrary(g) % 4 {
+            0 => Way::Async,
+            1 => Way::OnePhase,
+            _ => Way::TwoPhase,
+        };
+        let commits = u8::arbitrary(g) % 4 != 0;
+        Txn { writes: writes.into_iter().collect(), commits, way, early }
     }
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
-        let Txn { writes, commits, early } = self.clone();
+        let Txn { writes, commits, way, early } = self.clone();
         let fewer = (0..writes.len()).filter(move |_| writes.len() > 1).map({
             let writes = self.writes.clone();
             move |at| {
                 let mut writes = writes.clone();
                 writes.remove(at);
-                Txn { writes, commits, early }
+                Txn { writes, commits, way, early }
             }
         });
         Box::new(fewer)
@@ -70,8 +89,8 @@ quickcheck! {
         let mut now = 10_000;
         for (turn, txn) in (0..).zip(&txns) {
             now += 1000;
-            let (start_ts, commit_ts) = (now - u64::from(txn.early) * 600 + turn, now + 500);
-            let value = |byte: u8| format!("{byte}@{commit_ts}");
+            let start_ts = now - u64::from(txn.early) * 600 + turn;
+            let value = |byte: u8| format!("{byte}@{start_ts}");
             let values: Vec<(Op, &str, String)> = txn.writes.iter().map(|(name, does)| {
                 match does {
                     Does::Put(byte) => (Op::Put, KEYS[*name], value(*byte)),
@@ -82,10 +101,20 @@ quickcheck! {
             let mutations: Vec<_> =
                 values.iter().map(|(op, name, value)| (*op, *name, value.as_str())).collect();
             let names: Vec<_> = mutations.iter().map(|(_, name, _)| *name).collect();
-            if !cluster.prewrite(start_ts, &mutations).is_empty() {
+            let response = cluster.prewritten(start_ts, &mutations, |request| match txn.way {
+                Way::TwoPhase => {}
+                Way::Async => in_async(&names[1..])(request),
+                Way::OnePhase => in_one_phase(request),
+            });
+            let at_once = response.one_pc_commit_ts != 0;
+            let commit_ts = match (response.one_pc_commit_ts, response.min_commit_ts) {
+                (0, 0) => now + 500,
+                (0, ts) | (ts, _) => ts,
+            };
+            if !response.errors.is_empty() {
                 // A conflict: nothing of it may be seen.
                 cluster.roll_back(start_ts, &names);
-            } else if !txn.commits {
+            } else if !txn.commits && !at_once {
                 assert_eq!(cluster.roll_back(start_ts, &names), None);
             } else {
                 assert_eq!(cluster.commit(start_ts, commit_ts, &names), None);

@@ -1,13 +1,8 @@
 //! Prewrite: transactions.md §20.3, §8.5; cases.md MOC-10.
 
-use anatase_proto::kvrpcpb::{
-    Assertion, AssertionLevel, Mutation, Op, PrewriteRequest, write_conflict::Reason,
-};
+use anatase_proto::kvrpcpb::{Assertion, AssertionLevel, Op, write_conflict::Reason};
 
-use crate::{
-    LockKind,
-    testing::{assert_that, key, small, text},
-};
+use crate::testing::{assert_that, key, small, text};
 
 // §20.3
 
@@ -152,30 +147,6 @@ fn skipped_checks_leave_assertions_to_the_strict_level() {
         });
         assert_eq!(!errors.is_empty(), fails);
     }
-}
-
-#[test]
-fn async_and_one_phase_commit_are_refused_and_become_two_phase() {
-    let mut cluster = small();
-    let response = cluster.ask("k", |context| PrewriteRequest {
-        context,
-        mutations: vec![Mutation { key: key("k"), ..Default::default() }],
-        primary_lock: key("k"),
-        start_version: 10,
-        lock_ttl: 3000,
-        min_commit_ts: 11,
-        use_async_commit: true,
-        try_one_pc: true,
-        max_commit_ts: 1000,
-        ..Default::default()
-    });
-    assert_eq!(
-        (response.errors.len(), response.min_commit_ts, response.one_pc_commit_ts),
-        (0, 0, 0)
-    );
-    assert_eq!(cluster.locks()[0].kind, LockKind::Put);
-    let status = cluster.status("k", 10, |_| {});
-    assert!(!status.lock_info.unwrap().use_async_commit);
 }
 
 #[test]

@@ -128,6 +128,19 @@ fn garbage_is_what_no_read_above_the_safe_point_sees() {
     assert_eq!(cluster.read("k", 25), Ok(Some("v2".into())));
 }
 
+/// TiKV does not compare a read with the safe point: below it a read is answered from what is left.
+/// That is why a client has to (transactions.md §17.7).
+#[test]
+fn a_read_below_the_safe_point_is_answered_and_may_be_wrong() {
+    let mut cluster = small();
+    cluster.put(5, 10, "k", "v1");
+    cluster.put(15, 20, "k", "v2");
+    assert_eq!(cluster.read("k", 12), Ok(Some("v1".into())));
+    cluster.gc(25);
+    assert_eq!(cluster.read("k", 12), Ok(None));
+    assert_eq!(cluster.read("k", 25), Ok(Some("v2".into())));
+}
+
 // MOC-11
 
 #[test]
