@@ -124,6 +124,8 @@ pub enum NetFault {
         store: u64,
         /// How many requests.
         requests: u32,
+        /// How long, if there are not so many requests.
+        lasts: Duration,
     },
     /// A store's disk is full: it refuses writes.
     FullStore {
@@ -170,6 +172,8 @@ pub enum NetFault {
         requests: u32,
         /// With what error.
         error: Refusal,
+        /// How long, if there are not so many requests.
+        lasts: Duration,
     },
     /// PD tells the routes of this moment, whatever becomes of the regions.
     StaleRoutes {
@@ -207,6 +211,8 @@ pub enum NetFault {
     PdError {
         /// How many requests.
         requests: u32,
+        /// How long, if there are not so many requests.
+        lasts: Duration,
     },
     /// Timestamps leap ahead.
     TimestampLeap {

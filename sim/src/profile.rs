@@ -153,8 +153,11 @@ impl Profile {
             if entropy.below(stream, 10) < 7 {
                 continue;
             }
-            let every = Duration::from_millis(200 << entropy.below(stream, 8));
-            let lasts = Duration::from_millis(50 << entropy.below(stream, 9));
+            // A crash costs what a client has learnt: more often, and it gets nothing done.
+            let often = if kind == FaultKind::CrashClient { 1600 } else { 400 };
+            let every = Duration::from_millis(often << entropy.below(stream, 7));
+            // Less than half of the time, so that there is hope.
+            let lasts = every / (1 << entropy.below(stream, 6));
             nemesis.push(Recurring { kind, every, lasts });
         }
         Self { network, nemesis }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anatase_cluster::{Disk, On, PdFault, RegionFault};
+use anatase_cluster::{Disk, On, PdFault, RegionFault, RuleId};
 use anatase_proto::pdpb;
 
 use crate::agenda::{Happening, Key};
@@ -39,6 +39,8 @@ pub(crate) enum Trouble {
     PdDown {
         member: usize,
     },
+    /// A rule of the cluster's.
+    Rule(RuleId),
 }
 
 impl Trouble {
@@ -130,9 +132,11 @@ impl World {
                 self.begin(Trouble::StoreDown { store }, lasts);
                 self.begin(Trouble::Election, election.min(lasts));
             }
-            NetFault::BusyStore { store, requests } => {
+            NetFault::BusyStore { store, requests, lasts } => {
                 let busy = RegionFault::busy("scheduler is busy");
-                self.cluster.faults().times(requests, On::any().store(store), busy);
+                let on = On::any().store(store);
+                let rule = self.cluster.faults().times(requests, on, busy);
+                self.begin(Trouble::Rule(rule), lasts);
             }
             NetFault::FullStore { store, lasts } => {
                 self.cluster.set_disk(store, Disk::Full);
@@ -160,10 +164,12 @@ impl World {
                     self.begin(Trouble::Election, lasts);
                 }
             }
-            NetFault::Refuse { region, requests, error } => {
+            NetFault::Refuse { region, requests, error, lasts } => {
                 if let Some(region) = self.region(region) {
                     let on = On::any().region(region);
-                    self.cluster.faults().times(requests, on, error.as_fault());
+                    let fault = error.as_fault();
+                    let rule = self.cluster.faults().times(requests, on, fault);
+                    self.begin(Trouble::Rule(rule), lasts);
                 }
             }
             NetFault::StaleRoutes { lasts } => {
@@ -187,10 +193,11 @@ impl World {
                 self.begin(Trouble::PdDown { member }, lasts);
                 self.begin(Trouble::PdElection, lasts.min(PD_ELECTION));
             }
-            NetFault::PdError { requests } => {
+            NetFault::PdError { requests, lasts } => {
                 let message = "PD is not in the mood".to_owned();
                 let fault = PdFault { kind: pdpb::ErrorType::Unknown, message };
-                self.cluster.faults().times(requests, On::any(), fault);
+                let rule = self.cluster.faults().times(requests, On::any(), fault);
+                self.begin(Trouble::Rule(rule), lasts);
             }
             NetFault::TimestampLeap { by } => {
                 // The largest batch takes a millisecond of its own.
@@ -327,6 +334,7 @@ impl World {
                     self.cluster.elect_leaders();
                 }
             }
+            Trouble::Rule(rule) => self.cluster.faults().remove(rule),
             Trouble::Election => self.cluster.elect_leaders(),
             Trouble::DiskFull { store } => {
                 let same = |t: &Trouble| matches!(t, Trouble::DiskFull { store: s } if *s == store);
@@ -438,7 +446,7 @@ impl World {
                 let election = lasts * below(1000) / 1000;
                 NetFault::CrashStore { store, lasts, election }
             }
-            FaultKind::BusyStore => NetFault::BusyStore { store, requests: 1 + below(10) },
+            FaultKind::BusyStore => NetFault::BusyStore { store, requests: 1 + below(10), lasts },
             FaultKind::FullStore => NetFault::FullStore { store, lasts },
             FaultKind::Split => NetFault::SplitAtKey { nth: index },
             FaultKind::Merge => NetFault::Merge { region: index },
@@ -454,7 +462,7 @@ impl World {
                     Refusal::Merging,
                     Refusal::Undetermined,
                 ][below(7) as usize];
-                NetFault::Refuse { region: index, requests: 1 + below(4), error }
+                NetFault::Refuse { region: index, requests: 1 + below(4), error, lasts }
             }
             FaultKind::StaleRoutes => NetFault::StaleRoutes { lasts },
             FaultKind::MovePdLeader => NetFault::MovePdLeader { member },
@@ -464,7 +472,7 @@ impl World {
                 NetFault::SlowPd { member, by, lasts }
             }
             FaultKind::CrashPd => NetFault::CrashPd { member, lasts },
-            FaultKind::PdError => NetFault::PdError { requests: 1 + below(4) },
+            FaultKind::PdError => NetFault::PdError { requests: 1 + below(4), lasts },
             FaultKind::TimestampLeap => {
                 NetFault::TimestampLeap { by: Duration::from_millis(u64::from(below(4000))) }
             }

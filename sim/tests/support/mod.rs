@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anatase_client::{CommitOutcome, Config, Error, Snapshot, TransactionClient};
@@ -122,35 +122,32 @@ pub(crate) async fn work(client: SimClient, rounds: u32, tally: Arc<Tally>) {
     bank.close().await;
 }
 
-/// A world with a bank whose accounts were opened before anything went wrong. The profile's nemesis
-/// begins at once, though: what it does to the opening is tried again.
+/// Opens the accounts, again and again until it has succeeded: whoever writes the same again does no
+/// harm as long as there is no business.
+async fn found(founder: SimClient, founded: Arc<AtomicBool>) {
+    while !founded.load(Ordering::Relaxed) {
+        let Ok(bank) = founder.transactions_with(impatient()).await else { continue };
+        if open_accounts(&bank).await.is_ok() {
+            founded.store(true, Ordering::Relaxed);
+        }
+        bank.close().await;
+    }
+}
+
+/// A world with a bank. The nemesis strikes from the first moment, so founding it may take a while.
 pub(crate) fn bank(config: SimConfig, tellers: u32, rounds: u32) -> (Sim, Arc<Tally>) {
     let mut sim = Sim::new(config);
     let founder = sim.client("founder");
-    let founded = founder.spawn({
-        let founder = founder.clone();
-        async move {
-            loop {
-                let Ok(bank) = founder.transactions().await else { continue };
-                let opened = open_accounts(&bank).await;
-                let done = match opened {
-                    Ok(()) => true,
-                    // Written all the same, perhaps: the same again does no harm now.
-                    Err(_) => false,
-                };
-                bank.close().await;
-                if done {
-                    return;
-                }
-            }
-        }
+    let founded = Arc::new(AtomicBool::new(false));
+    founder.on_boot({
+        let founded = founded.clone();
+        move |founder| found(founder, founded.clone())
     });
-    let founded = sim.run_until(founded).expect("the founder finds PD some day");
-    let tally = Arc::new(Tally::default());
-    if founded.is_err() {
-        // The founder has crashed on the way: no bank.
-        return (sim, tally);
+    while !founded.load(Ordering::Relaxed) {
+        sim.run_for(Duration::from_millis(100)).expect("time goes on");
+        assert!(sim.now() < Duration::from_secs(600), "a bank is founded some day: {sim:?}");
     }
+    let tally = Arc::new(Tally::default());
     for n in 0..tellers {
         let teller = sim.client(&format!("teller {n}"));
         let tally = tally.clone();
