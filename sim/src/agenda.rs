@@ -21,6 +21,8 @@ pub(crate) enum Happening {
     Wake(Key),
     /// The future that the world was asked to run is to be polled.
     Main,
+    /// Somebody has waited for a lock long enough.
+    Parked,
     /// A planned fault strikes.
     Fault(u32),
     /// A fault that lasts ends.

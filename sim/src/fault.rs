@@ -175,6 +175,29 @@ pub enum NetFault {
         /// How long, if there are not so many requests.
         lasts: Duration,
     },
+    /// Prewrites that ask for it fall back to two-phase commit.
+    FallBack {
+        /// From one-phase commit; otherwise from async commit.
+        one_phase: bool,
+        /// How many requests.
+        requests: u32,
+        /// How long, if there are not so many requests.
+        lasts: Duration,
+    },
+    /// The leader of a region does not know up to where it was read, and so takes no async commits.
+    HoldMaxTs {
+        /// Which region.
+        region: u32,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Requests for locks do not wait, as if their time were over.
+    DoNotWait {
+        /// How many requests.
+        requests: u32,
+        /// How long, if there are not so many requests.
+        lasts: Duration,
+    },
     /// PD tells the routes of this moment, whatever becomes of the regions.
     StaleRoutes {
         /// How long.
@@ -329,11 +352,17 @@ pub enum FaultKind {
     SkewClient,
     /// [`NetFault::Cancel`].
     Cancel,
+    /// [`NetFault::FallBack`].
+    FallBack,
+    /// [`NetFault::HoldMaxTs`].
+    HoldMaxTs,
+    /// [`NetFault::DoNotWait`].
+    DoNotWait,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Partition,
         Self::Reset,
         Self::SlowStore,
@@ -357,6 +386,9 @@ impl FaultKind {
         Self::PauseClient,
         Self::SkewClient,
         Self::Cancel,
+        Self::FallBack,
+        Self::HoldMaxTs,
+        Self::DoNotWait,
     ];
 }
 

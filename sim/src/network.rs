@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anatase_client::Inbox;
 use anatase_cluster::{Failure as Broken, Loss};
@@ -28,8 +29,8 @@ use anatase_core::{
 use crate::agenda::{Happening, Key};
 use crate::entropy::{MILLION, Purpose, Stream};
 use crate::fault::{ClientId, Fate, Side};
-use crate::serve;
-use crate::world::{Action, World};
+use crate::serve::{self, Fared};
+use crate::world::{Action, NOBODY, World};
 
 /// One core's way into the network.
 pub(crate) struct Link {
@@ -200,7 +201,7 @@ impl World {
                     Fate::Late(most) => {
                         let most = most.as_nanos() as u64;
                         let late = self.entropy.nanos_below(stream, most);
-                        Fate::Late(std::time::Duration::from_nanos(late))
+                        Fate::Late(Duration::from_nanos(late))
                     }
                     other => other,
                 });
@@ -272,8 +273,46 @@ impl World {
             return;
         };
         what.hash(&mut self.digest);
-        let served = serve::serve(&mut self.cluster, server, what, self.wire, &mut self.buffer);
-        let (result, delay) = served;
+        match serve::serve(&mut self.cluster, server, what, self.wire, &mut self.buffer) {
+            Fared::Over(result, delay) => self.served(key, server, fate, result, delay),
+            Fared::Parked(ticket) => drop(self.parked.insert(ticket, key)),
+        }
+    }
+
+    /// Requests that waited for locks and do so no longer. To be called after whatever was done to
+    /// the cluster.
+    pub(crate) fn look_after_parked(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        for woken in self.cluster.take_woken() {
+            let Some(key) = self.parked.remove(&woken.ticket) else { continue };
+            let (result, delay) = serve::woken(woken, self.wire);
+            match self.flights.get(key) {
+                Some(Flight { server: Some(server), fate, .. }) => {
+                    self.served(key, *server, *fate, result, delay);
+                }
+                // Its client has given up; it was executed all the same.
+                _ => self.stats.zombies += 1,
+            }
+        }
+        let Some(at) = self.cluster.next_wake_ms() else { return };
+        let at = 1_000_000 * at.saturating_sub(self.origin_ms);
+        if self.look_at.is_none_or(|look| at < look) {
+            self.look_at = Some(at);
+            self.plan(at, NOBODY, Happening::Parked);
+        }
+    }
+
+    /// A request has been executed, or refused.
+    fn served(
+        &mut self,
+        key: Key,
+        server: Side,
+        fate: Option<Fate>,
+        result: Result<Response, Broken>,
+        delay: Duration,
+    ) {
         let refused = result == Err(Broken::Lost(Loss::Refused));
         self.stats.executed += u64::from(!refused);
         match &result {

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use anatase_cluster::{Answer, Cluster, Code, Failure, Loss, PdMetadata, Status, StoreCall};
+use anatase_cluster::{
+    Answer, Cluster, Code, Failure, Loss, PdMetadata, Served, Status, StoreCall, Ticket, Woken,
+};
 use anatase_core::wire::{Head, Response, TimestampBatch};
 use anatase_proto::prost::Message;
 use anatase_proto::rpc::Rpc;
@@ -16,7 +18,13 @@ use bytes::{Bytes, BytesMut};
 use crate::fault::Side;
 use crate::network::What;
 
-type Served = (Result<Response, Failure>, Duration);
+/// What becomes of a request at its server.
+pub(crate) enum Fared {
+    /// It is answered, or not, so much later.
+    Over(Result<Response, Failure>, Duration),
+    /// It waits for a lock; see [`woken`].
+    Parked(Ticket),
+}
 
 /// How much is set aside for requests at once.
 const CHUNK: usize = 64 << 10;
@@ -28,14 +36,14 @@ pub(crate) fn serve(
     what: What,
     wire: bool,
     buffer: &mut BytesMut,
-) -> Served {
+) -> Fared {
     match (server, what) {
         (Side::Store(store), What::Call(request)) => {
             let body = encoded(request.encoded_len(), buffer, |buffer| request.encode(buffer));
             let typed = if wire { None } else { typed(cluster, store, request.rpc, &body) };
             typed.unwrap_or_else(|| {
-                let answer = cluster.handle(store, request.rpc, body);
-                (decoded(request.rpc, answer.result), answer.delay)
+                let served = cluster.handle_or_park(store, request.rpc, body);
+                fared(served, |result| decoded(request.rpc, result))
             })
         }
         (Side::Pd(member), What::Call(request)) => {
@@ -47,7 +55,7 @@ pub(crate) fn serve(
                 Head::Store(_) | Head::None => PdMetadata::default(),
             };
             let answer = cluster.handle_pd(member, request.rpc, &metadata, body);
-            (decoded(request.rpc, answer.result), answer.delay)
+            Fared::Over(decoded(request.rpc, answer.result), answer.delay)
         }
         (Side::Pd(member), What::Timestamps(ask)) => {
             let header = pdpb::RequestHeader { cluster_id: ask.cluster_id, ..Default::default() };
@@ -57,12 +65,12 @@ pub(crate) fn serve(
             let metadata =
                 PdMetadata { forwarded: ask.forward_to.is_some(), allow_follower: false };
             let answer = cluster.handle_pd(member, Rpc::PdTso, &metadata, body);
-            (stamped(ask.count, answer.result), answer.delay)
+            Fared::Over(stamped(ask.count, answer.result), answer.delay)
         }
         // Timestamps of a store, or anything of somebody who is no server.
         (Side::Store(_), What::Timestamps(_))
         | (Side::Client(_) | Side::Clients | Side::Stores | Side::AllPd, _) => {
-            (Err(Failure::Lost(Loss::Refused)), Duration::ZERO)
+            Fared::Over(Err(Failure::Lost(Loss::Refused)), Duration::ZERO)
         }
     }
 }
@@ -78,7 +86,7 @@ fn encoded(len: usize, buffer: &mut BytesMut, encode: impl FnOnce(&mut BytesMut)
 macro_rules! typed {
     ($($rpc:ident: $request:ident => $variant:ident;)*) => {
         /// The answer without the detour through bytes, if the call is in this table.
-        fn typed(cluster: &mut Cluster, store: u64, rpc: Rpc, body: &Bytes) -> Option<Served> {
+        fn typed(cluster: &mut Cluster, store: u64, rpc: Rpc, body: &Bytes) -> Option<Fared> {
             match rpc {
                 $(Rpc::$rpc => Some(call::<kvrpcpb::$request>(
                     cluster,
@@ -101,6 +109,9 @@ typed! {
     KvBatchRollback: BatchRollbackRequest => BatchRollback;
     KvCheckTxnStatus: CheckTxnStatusRequest => CheckTxnStatus;
     KvResolveLock: ResolveLockRequest => ResolveLock;
+    KvPessimisticRollback: PessimisticRollbackRequest => PessimisticRollback;
+    KvTxnHeartBeat: TxnHeartBeatRequest => TxnHeartBeat;
+    KvCheckSecondaryLocks: CheckSecondaryLocksRequest => CheckSecondaryLocks;
     RawGet: RawGetRequest => RawGet;
     RawPut: RawPutRequest => RawPut;
     RawDelete: RawDeleteRequest => RawDelete;
@@ -113,14 +124,34 @@ fn call<R: StoreCall>(
     store: u64,
     body: &Bytes,
     wrap: fn(R::Response) -> Response,
-) -> Served {
+) -> Fared {
     match R::decode(body.clone()) {
-        Ok(request) => {
-            let Answer { result, delay } = cluster.call(store, request);
-            (result.map(wrap), delay)
-        }
-        Err(error) => (Err(internal(error)), Duration::ZERO),
+        Ok(request) => fared(cluster.call_or_park(store, request), |result| result.map(wrap)),
+        Err(error) => Fared::Over(Err(internal(error)), Duration::ZERO),
     }
+}
+
+fn fared<T>(
+    served: Served<T>,
+    read: impl FnOnce(Result<T, Failure>) -> Result<Response, Failure>,
+) -> Fared {
+    match served {
+        Served::Answered(Answer { result, delay }) => Fared::Over(read(result), delay),
+        Served::Parked(ticket) => Fared::Parked(ticket),
+    }
+}
+
+/// The answer to a request that was parked.
+pub(crate) fn woken(woken: Woken, wire: bool) -> (Result<Response, Failure>, Duration) {
+    let Answer { result, delay } = woken.answer;
+    let result = match result {
+        Ok(response) if wire => {
+            decoded(Rpc::KvPessimisticLock, Ok(response.encode_to_vec().into()))
+        }
+        Ok(response) => Ok(Response::PessimisticLock(Box::new(response))),
+        Err(failure) => Err(failure),
+    };
+    (result, delay)
 }
 
 fn decoded(rpc: Rpc, answer: Result<Bytes, Failure>) -> Result<Response, Failure> {

@@ -284,7 +284,12 @@ impl Sim {
 
     /// Lets something go wrong now.
     pub fn strike(&mut self, fault: NetFault) {
-        let action = self.shared.lock().strike(fault);
+        let action = {
+            let mut world = self.shared.lock();
+            let action = world.strike(fault);
+            world.look_after_parked();
+            action
+        };
         match action {
             Action::Drop(debris) => drop(debris),
             Action::Wake(waker) => waker.wake(),
@@ -296,7 +301,9 @@ impl Sim {
     /// is over, the nemesis rests, planned faults that have not struck are called off, servers and
     /// clients are up, the network loses nothing. What is under way goes on, zombies too.
     pub fn heal(&mut self) {
-        self.shared.lock().heal();
+        let mut world = self.shared.lock();
+        world.heal();
+        world.look_after_parked();
     }
 
     /// Lets things happen until nothing is left to do for any client, or `bound` has passed; says
@@ -345,7 +352,10 @@ impl Sim {
 
     /// The cluster, to look at or to change between two events.
     pub fn cluster<T>(&mut self, look: impl FnOnce(&mut Cluster) -> T) -> T {
-        look(&mut self.shared.lock().cluster)
+        let mut world = self.shared.lock();
+        let seen = look(&mut world.cluster);
+        world.look_after_parked();
+        seen
     }
 
     /// What has happened so far.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anatase_cluster::{Disk, On, PdFault, RegionFault, RuleId};
+use anatase_cluster::{CommitWay, Disk, Fault, On, PdFault, RegionFault, RuleId};
 use anatase_proto::pdpb;
 
 use crate::agenda::{Happening, Key};
@@ -38,6 +38,9 @@ pub(crate) enum Trouble {
     PdElection,
     PdDown {
         member: usize,
+    },
+    MaxTsHeld {
+        region: u64,
     },
     /// A rule of the cluster's.
     Rule(RuleId),
@@ -171,6 +174,21 @@ impl World {
                     let rule = self.cluster.faults().times(requests, on, fault);
                     self.begin(Trouble::Rule(rule), lasts);
                 }
+            }
+            NetFault::FallBack { one_phase, requests, lasts } => {
+                let way = if one_phase { CommitWay::OnePhase } else { CommitWay::Async };
+                let rule = self.cluster.faults().times(requests, On::any(), Fault::FallBack(way));
+                self.begin(Trouble::Rule(rule), lasts);
+            }
+            NetFault::HoldMaxTs { region, lasts } => {
+                if let Some(region) = self.region(region) {
+                    self.cluster.hold_max_ts(region);
+                    self.begin(Trouble::MaxTsHeld { region }, lasts);
+                }
+            }
+            NetFault::DoNotWait { requests, lasts } => {
+                let rule = self.cluster.faults().times(requests, On::any(), Fault::DoNotWait);
+                self.begin(Trouble::Rule(rule), lasts);
             }
             NetFault::StaleRoutes { lasts } => {
                 self.cluster.freeze_routes();
@@ -334,6 +352,7 @@ impl World {
                     self.cluster.elect_leaders();
                 }
             }
+            Trouble::MaxTsHeld { region } => drop(self.cluster.sync_max_ts(region)),
             Trouble::Rule(rule) => self.cluster.faults().remove(rule),
             Trouble::Election => self.cluster.elect_leaders(),
             Trouble::DiskFull { store } => {
@@ -464,6 +483,11 @@ impl World {
                 ][below(7) as usize];
                 NetFault::Refuse { region: index, requests: 1 + below(4), error, lasts }
             }
+            FaultKind::FallBack => {
+                NetFault::FallBack { one_phase: below(2) == 1, requests: 1 + below(4), lasts }
+            }
+            FaultKind::HoldMaxTs => NetFault::HoldMaxTs { region: index, lasts },
+            FaultKind::DoNotWait => NetFault::DoNotWait { requests: 1 + below(4), lasts },
             FaultKind::StaleRoutes => NetFault::StaleRoutes { lasts },
             FaultKind::MovePdLeader => NetFault::MovePdLeader { member },
             FaultKind::LosePdLeader => NetFault::LosePdLeader { lasts },

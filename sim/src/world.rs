@@ -13,6 +13,7 @@
 //! the client's code, and that code comes back here. So no code but the world's own ever runs, or is
 //! dropped, while the world is locked.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use anatase_client::Inbox;
-use anatase_cluster::Cluster;
+use anatase_cluster::{Cluster, Ticket};
 use anatase_core::{Input, Notice};
 use bytes::BytesMut;
 
@@ -154,7 +155,7 @@ pub(crate) struct World {
     /// The same, where clients look.
     pub(crate) clock: Arc<AtomicU64>,
     /// The cluster's clock at the origin of the world's.
-    origin_ms: u64,
+    pub(crate) origin_ms: u64,
     pub(crate) agenda: Agenda,
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) network: Network,
@@ -171,6 +172,10 @@ pub(crate) struct World {
     pub(crate) tasks: Slab<Task>,
     pub(crate) cancellables: Slab<CancelSlot>,
     pub(crate) begun: u64,
+    /// Requests that wait for locks at their stores.
+    pub(crate) parked: BTreeMap<Ticket, Key>,
+    /// When they are looked at again.
+    pub(crate) look_at: Option<u64>,
     /// The task that is being polled.
     pub(crate) running: Option<Key>,
     /// Faults that last.
@@ -214,6 +219,8 @@ impl World {
             tasks: Slab::default(),
             cancellables: Slab::default(),
             begun: 0,
+            parked: BTreeMap::new(),
+            look_at: None,
             running: None,
             troubles: Slab::default(),
             season: 0,
@@ -243,7 +250,9 @@ impl World {
                 self.agenda.plan(at, 0, happening);
                 return Some(Action::Stuck);
             }
-            return Some(self.happen(happening));
+            let action = self.happen(happening);
+            self.look_after_parked();
+            return Some(action);
         }
     }
 
@@ -286,6 +295,7 @@ impl World {
             Happening::Mend(key) => self.troubles.get(key).is_none(),
             Happening::Nemesis(_, season) => season != self.season,
             Happening::Fault(_) => self.season != 0,
+            Happening::Parked => self.parked.is_empty(),
             Happening::Main | Happening::Resume(_) | Happening::Boot(_) => false,
         }
     }
@@ -308,6 +318,8 @@ impl World {
                 self.stats.wakes += 1;
                 return Action::Main;
             }
+            // The look that follows everything.
+            Happening::Parked => self.look_at = None,
             Happening::Fault(n) => {
                 if let Some(planned) = self.planned.get(n as usize) {
                     let fault = planned.fault.clone();
@@ -338,6 +350,7 @@ impl World {
             Happening::Wake(key) => self.tasks.get(key).map(|task| task.client),
             Happening::Arrives(_)
             | Happening::Main
+            | Happening::Parked
             | Happening::Fault(_)
             | Happening::Mend(_)
             | Happening::Nemesis(..)
