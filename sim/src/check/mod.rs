@@ -22,6 +22,8 @@ pub mod liveness;
 pub mod real_time;
 pub mod residue;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod truth;
 
 use std::fmt;
