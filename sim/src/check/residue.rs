@@ -31,6 +31,8 @@ pub fn locks(truth: &Truth, live: &BTreeSet<u64>) -> Vec<Violation> {
 
 /// A core that has nothing to do does nothing: it is idle, and its next wake-up, if there is any, is
 /// one of those that look after PD and the stores. `name` is for the story.
+///
+/// To be asked when no command is under way: looking after PD takes calls, and these have time limits.
 pub fn core(core: &Core, name: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     if !core.is_idle() {
@@ -40,7 +42,6 @@ pub fn core(core: &Core, name: &str) -> Vec<Violation> {
     if let Some(wakeup) = core.poll_timeout() {
         let waits = match wakeup.reason {
             WakeReason::PdRefresh | WakeReason::Probe => false,
-            // Attempts at looking after PD have time limits too, but they are soon over.
             WakeReason::Deadline
             | WakeReason::AttemptTimeout
             | WakeReason::Backoff

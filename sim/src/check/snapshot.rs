@@ -24,14 +24,14 @@ use crate::history::{Entry, Held, History, Mode, Scan, Step, Transaction, What, 
 pub fn check(history: &History, truth: &Truth) -> Vec<Violation> {
     let truth = truth.resolved();
     let mut found = Vec::new();
-    let mut transactions: BTreeMap<u64, (&Entry, &Transaction)> = BTreeMap::new();
+    let transactions: BTreeMap<u64, (&Entry, &Transaction)> = history
+        .transactions()
+        .filter_map(|(entry, txn)| Some((txn.start_ts?, (entry, txn))))
+        .collect();
     for entry in &history.entries {
         let judged = match &entry.what {
             What::Transaction(txn) => match txn.start_ts {
-                Some(start_ts) => {
-                    transactions.insert(start_ts, (entry, txn));
-                    judge(start_ts, Some(txn), &txn.steps, &truth)
-                }
+                Some(start_ts) => judge(start_ts, Some(txn), &txn.steps, &truth),
                 None => Ok(()),
             },
             What::Snapshot(read) => judge(read.ts, None, &read.steps, &truth),

@@ -235,7 +235,7 @@ impl Model {
                 1 => op.answer = RegisterAnswer::Undetermined,
                 _ => op.answer = answer,
             }
-            if fate != 0 && !(fate == 1 && self.clock % 2 == 0) {
+            if fate != 0 && !(fate == 1 && self.clock.is_multiple_of(2)) {
                 self.register = after;
             }
         }

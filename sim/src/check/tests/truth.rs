@@ -147,9 +147,69 @@ fn garbage_is_not_missed() {
     assert_eq!(check(&history, &truth), []);
 }
 
-/// What a cluster tells of itself is read right: against a real one, driven by its own calls.
+/// A real cluster, driven by its own calls: `a` and `b` are prewritten and the primary committed, then
+/// `c` is rolled back.
 #[test]
-fn the_truth_of_a_cluster_without_transactions_is_empty() {
-    let cluster = anatase_cluster::ClusterConfig::default().build();
-    assert_eq!(Truth::of(&cluster, b""), Truth::default());
+fn the_truth_of_a_cluster_is_read_right() {
+    use anatase_cluster::{ClusterConfig, StoreCall};
+    use anatase_proto::kvrpcpb::{
+        BatchRollbackRequest, CommitRequest, Context, Mutation, Op, PrewriteRequest,
+    };
+
+    let mut cluster = ClusterConfig::default().stores(1).build();
+    let region = cluster.region_of(b"k").expect("it").id;
+    let context: Option<Box<Context>> = Some(Box::new(cluster.context_for(region)));
+    fn ask<R: StoreCall>(cluster: &mut anatase_cluster::Cluster, request: R) {
+        assert!(cluster.call(1, request).result.is_ok());
+    }
+    let put = |key, value| Mutation {
+        op: Op::Put as i32,
+        key: bytes(key),
+        value: bytes(value),
+        ..Mutation::default()
+    };
+    let prewrite = PrewriteRequest {
+        context: context.clone(),
+        mutations: vec![put("ka", "1"), put("kb", "2")],
+        primary_lock: bytes("ka"),
+        start_version: 10,
+        lock_ttl: 3_000,
+        ..PrewriteRequest::default()
+    };
+    ask(&mut cluster, prewrite);
+    let rollback = BatchRollbackRequest {
+        context: context.clone(),
+        keys: vec![bytes("kc")],
+        start_version: 12,
+        ..BatchRollbackRequest::default()
+    };
+    ask(&mut cluster, rollback);
+    let undecided = Truth::of(&cluster, b"k");
+    assert_eq!(undecided.locks.len(), 2);
+    assert_eq!(undecided.resolved(), undecided);
+    let commit = CommitRequest {
+        context,
+        keys: vec![bytes("ka")],
+        start_version: 10,
+        commit_version: 20,
+        ..CommitRequest::default()
+    };
+    ask(&mut cluster, commit);
+
+    let truth = Truth::of(&cluster, b"k");
+    assert_eq!(truth.held(b"a", 19), None);
+    assert_eq!(truth.held(b"a", 20), value("1"));
+    assert_eq!(truth.held(b"b", 20), None);
+    let [left] = &truth.locks[..] else { panic!("{:?}", truth.locks) };
+    assert_eq!((&left.key[..], &left.primary[..], left.start_ts), (&b"b"[..], &b"a"[..], 10));
+    let resolved = truth.resolved();
+    assert_eq!((resolved.held(b"b", 20), resolved.locks.len()), (value("2"), 0));
+
+    let mut history = History::default();
+    let id = txn(&mut history, 10, committed(20), vec![write("a", "1"), write("b", "2")]);
+    txn(&mut history, 12, Outcome::Aborted, vec![write("c", "3")]);
+    assert_eq!(check(&history, &truth), []);
+    history.transaction_mut(id).expect("it").outcome = Outcome::Aborted;
+    assert_eq!(anomalies(&check(&history, &truth)), [Anomaly::AbortedButVisible]);
+    assert_eq!(Truth::of(&cluster, b"other"), Truth::default());
 }
