@@ -13,10 +13,14 @@
 //! | undetermined, or no answer | anywhere after its call, or nowhere |
 //! | an answer, but attempts may still arrive ([`RegisterOp::may_repeat`]) | both of the above |
 //!
+//! What need not be placed is what makes the search long, so three things are not tried: such an
+//! operation right before one that overwrites whatever it did; the later of two that are alike, where
+//! the earlier is still to be had; and to come by more of them to where the search has been with fewer.
+//!
 //! The search is exponential at worst, so it has a limit; keys that exceed it are told as
 //! [`Report::undecided`], which is no violation. Nothing is there before the first operation.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use anatase_core::Instant;
 use bytes::Bytes;
@@ -121,7 +125,7 @@ struct Op {
     kind: Kind,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Get(State),
     Put(State),
@@ -206,6 +210,14 @@ struct Stuck {
     next: Vec<usize>,
 }
 
+/// A set of operations.
+type Bits = Vec<u64>;
+
+/// Where the search has been: what had to be placed and was, what was held, whether an operation
+/// came last that need not have been placed; and the smallest sets of such operations, by which it
+/// was reached.
+type Tried = HashMap<(Bits, State, bool), Vec<Bits>>;
+
 /// A doubly linked list of calls and returns, in order; what is placed is taken out of it. Places in
 /// `links` are 1 + those in `events`; 0 is both ends.
 struct Search<'a> {
@@ -215,9 +227,13 @@ struct Search<'a> {
     links: Vec<(usize, usize)>,
     calls: Vec<usize>,
     returns: Vec<Option<usize>>,
+    /// Of what need not be placed: the one before that does the same.
+    twins: Vec<Option<usize>>,
     /// What has to be placed and is not.
     left: usize,
-    placed: Vec<u64>,
+    placed: Bits,
+    /// Of what need not be placed, what is.
+    extra: Bits,
     /// What was placed, and what was held before.
     stack: Vec<(usize, State)>,
     state: State,
@@ -241,6 +257,13 @@ impl<'a> Search<'a> {
                 false => calls[*op] = place + 1,
             }
         }
+        let mut alike: BTreeMap<Kind, usize> = BTreeMap::new();
+        let mut twins = vec![None; ops.len()];
+        for (_, is_return, op) in &events {
+            if !is_return && ops[*op].ended.is_none() {
+                twins[*op] = alike.insert(ops[*op].kind, *op);
+            }
+        }
         let links =
             (0..=count).map(|at| (at.checked_sub(1).unwrap_or(count), (at + 1) % (count + 1)));
         Self {
@@ -250,14 +273,16 @@ impl<'a> Search<'a> {
             calls,
             left: returns.iter().flatten().count(),
             returns,
+            twins,
             placed: vec![0; ops.len().div_ceil(64)],
+            extra: vec![0; ops.len().div_ceil(64)],
             stack: Vec::new(),
             state: 0,
         }
     }
 
     fn run(mut self, steps: usize) -> Verdict {
-        let mut tried: HashSet<(Vec<u64>, State)> = HashSet::new();
+        let mut tried = Tried::new();
         let mut stuck = Stuck::default();
         let mut farthest = None;
         let mut here = self.links[0].1;
@@ -289,20 +314,30 @@ impl<'a> Search<'a> {
     }
 
     /// Places an operation next, if it can be and leads to where the search has not been.
-    fn place(&mut self, op: usize, tried: &mut HashSet<(Vec<u64>, State)>) -> bool {
+    fn place(&mut self, op: usize, tried: &mut Tried) -> bool {
         let Op { kind, ended, .. } = self.ops[op];
         let Some(state) = kind.apply(self.state) else { return false };
-        // What need not be placed and changes nothing is not worth placing.
-        if ended.is_none() && state == self.state {
+        let is_extra = ended.is_none();
+        let after_extra =
+            self.stack.last().is_some_and(|(last, _)| self.ops[*last].ended.is_none());
+        if after_extra && matches!(kind, Kind::Put(_)) {
             return false;
         }
-        self.placed[op / 64] |= 1 << (op % 64);
-        if !tried.insert((self.placed.clone(), state)) {
-            self.placed[op / 64] &= !(1 << (op % 64));
+        let twin_is_left = || self.twins[op].is_some_and(|twin| !has(&self.extra, twin));
+        if is_extra && (state == self.state || twin_is_left()) {
             return false;
         }
+        let (mut placed, mut extra) = (self.placed.clone(), self.extra.clone());
+        flip(if is_extra { &mut extra } else { &mut placed }, op);
+        let reached = tried.entry((placed, state, is_extra)).or_default();
+        if reached.iter().any(|fewer| within(fewer, &extra)) {
+            return false;
+        }
+        reached.retain(|more| !within(&extra, more));
+        reached.push(extra);
         self.stack.push((op, self.state));
         self.state = state;
+        self.flip(op);
         self.unlink(self.calls[op]);
         if let Some(at) = self.returns[op] {
             self.unlink(at);
@@ -314,13 +349,18 @@ impl<'a> Search<'a> {
     fn take_back(&mut self) -> Option<usize> {
         let (op, before) = self.stack.pop()?;
         self.state = before;
-        self.placed[op / 64] &= !(1 << (op % 64));
+        self.flip(op);
         if let Some(at) = self.returns[op] {
             self.link(at);
             self.left += 1;
         }
         self.link(self.calls[op]);
         Some(op)
+    }
+
+    fn flip(&mut self, op: usize) {
+        let is_extra = self.ops[op].ended.is_none();
+        flip(if is_extra { &mut self.extra } else { &mut self.placed }, op);
     }
 
     fn unlink(&mut self, at: usize) {
@@ -345,6 +385,19 @@ impl<'a> Search<'a> {
         let placed = self.stack.iter().map(|(op, _)| *op).collect();
         Stuck { placed, state: self.state, next }
     }
+}
+
+fn flip(bits: &mut Bits, op: usize) {
+    bits[op / 64] ^= 1 << (op % 64);
+}
+
+fn has(bits: &Bits, op: usize) -> bool {
+    bits[op / 64] & 1 << (op % 64) != 0
+}
+
+/// Whether one set is part of another.
+fn within(fewer: &Bits, more: &Bits) -> bool {
+    fewer.iter().zip(more).all(|(fewer, more)| fewer & !more == 0)
 }
 
 impl Stuck {

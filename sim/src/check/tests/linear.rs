@@ -203,6 +203,38 @@ fn keys_are_apart() {
     assert_eq!(report(&history).keys, 2);
 }
 
+/// Many operations in doubt, and one answer that nothing explains: what is alike or overwritten is
+/// not tried in every order.
+#[test]
+fn operations_in_doubt_do_not_make_the_search_endless() {
+    let mut history = History::default();
+    for n in 0..40 {
+        let text = ["1", "2", "3"][n as usize % 3];
+        put(&mut history, (10 * n, 10 * n + 5), text, RegisterAnswer::Undetermined);
+        get(&mut history, (10 * n + 6, 10 * n + 8), text);
+    }
+    assert_eq!(linear(&history), []);
+    get(&mut history, (900, 910), "4");
+    assert_eq!(linear(&history), STRANGE);
+}
+
+/// The later of two that are alike is of use as well, once the earlier is used up; and so is one in
+/// doubt before a swap that needs it.
+#[test]
+fn two_operations_in_doubt_explain_two_values() {
+    let mut history = History::default();
+    put(&mut history, (0, 5), "1", RegisterAnswer::Undetermined);
+    put(&mut history, (1, 6), "1", RegisterAnswer::Undetermined);
+    get(&mut history, (10, 11), "1");
+    put(&mut history, (20, 21), "2", DONE);
+    swap(&mut history, (30, 31), ("1", "3"), true, None);
+    get(&mut history, (40, 41), "3");
+    assert_eq!(linear(&history), []);
+    put(&mut history, (50, 51), "2", DONE);
+    get(&mut history, (60, 61), "1");
+    assert_eq!(linear(&history), STRANGE);
+}
+
 /// What is too hard is said to be, and nothing is claimed of it.
 #[test]
 fn the_search_has_limits() {

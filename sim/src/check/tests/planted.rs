@@ -26,8 +26,19 @@ impl Arbitrary for Script {
         Self { choices: (0..length).map(|_| u16::arbitrary(g)).collect() }
     }
 
+    /// Whole runs of choices are left out: single ones are too many, and mean little by themselves.
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
-        Box::new(self.choices.shrink().map(|choices| Self { choices }))
+        let choices = self.choices.clone();
+        let lengths = [2, 4, 8, 16, 32].map(|part| choices.len().div_ceil(part));
+        let cuts = lengths.into_iter().filter(|length| *length > 4);
+        Box::new(cuts.flat_map(move |length| {
+            let choices = choices.clone();
+            (0..choices.len()).step_by(length).map(move |from| {
+                let mut fewer = choices.clone();
+                fewer.drain(from..(from + length).min(fewer.len()));
+                Self { choices: fewer }
+            })
+        }))
     }
 }
 
@@ -231,11 +242,11 @@ impl Model {
                 }
             };
             match fate {
-                0 => op.answer = RegisterAnswer::Failed,
-                1 => op.answer = RegisterAnswer::Undetermined,
+                7 => op.answer = RegisterAnswer::Failed,
+                8 => op.answer = RegisterAnswer::Undetermined,
                 _ => op.answer = answer,
             }
-            if fate != 0 && !(fate == 1 && self.clock.is_multiple_of(2)) {
+            if fate != 7 && !(fate == 8 && self.clock.is_multiple_of(2)) {
                 self.register = after;
             }
         }
