@@ -259,3 +259,74 @@ fn a_long_history_is_searched_in_a_line() {
     }
     assert_eq!(check(&history, Limits { steps: 20_000, ..Limits::default() }).violations, []);
 }
+
+/// Every order there is, for a few operations: what the search must agree with.
+fn explained(ops: &[(u64, Option<u64>, RegisterOp)], held: &Held, open: &[usize]) -> bool {
+    if open.iter().all(|at| ops[*at].1.is_none()) {
+        return true;
+    }
+    open.iter().any(|at| {
+        let (began, _, op) = &ops[*at];
+        let rest: Vec<usize> = open.iter().copied().filter(|other| other != at).collect();
+        // Nobody who is still to come had ended before.
+        let in_order = rest.iter().all(|other| ops[*other].1.is_none_or(|end| end >= *began));
+        let after = match (&op.call, &op.answer) {
+            (RegisterCall::Get, RegisterAnswer::Value(value)) => {
+                (value == held).then(|| held.clone())
+            }
+            (RegisterCall::Get, _) => Some(held.clone()),
+            (RegisterCall::Put(value), _) => Some(Some(value.clone())),
+            (RegisterCall::Delete, _) => Some(None),
+            (
+                RegisterCall::CompareAndSwap { expected, new },
+                RegisterAnswer::Swapped { swapped, .. },
+            ) => ((expected == held) == *swapped)
+                .then(|| if *swapped { new.clone() } else { held.clone() }),
+            (RegisterCall::CompareAndSwap { expected, new }, _) => {
+                Some(if expected == held { new.clone() } else { held.clone() })
+            }
+        };
+        in_order && after.is_some_and(|after| explained(ops, &after, &rest))
+    })
+}
+
+#[test]
+fn the_search_agrees_with_trying_everything() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static EXPLAINED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+    fn property(choices: Vec<(u8, u8, u8, u8)>) -> bool {
+        let mut history = History::default();
+        let mut ops = Vec::new();
+        let held = |choice: u8| value(["-", "1", "2"][usize::from(choice % 3)]);
+        for (kind, what, when, length) in choices.into_iter().take(6) {
+            let (began, ended) = (u64::from(when % 16), u64::from(when % 16 + 1 + length % 8));
+            let new = held(what / 3);
+            let (call, answer) = match kind % 5 {
+                0 | 1 => (RegisterCall::Get, RegisterAnswer::Value(held(what))),
+                2 => (new.map_or(RegisterCall::Delete, RegisterCall::Put), DONE),
+                3 => (
+                    new.map_or(RegisterCall::Delete, RegisterCall::Put),
+                    RegisterAnswer::Undetermined,
+                ),
+                _ => {
+                    let swapped = RegisterAnswer::Swapped { swapped: when > 127, previous: None };
+                    let answer = if what > 127 { swapped } else { RegisterAnswer::Undetermined };
+                    (RegisterCall::CompareAndSwap { expected: held(what), new }, answer)
+                }
+            };
+            op(&mut history, (began, ended), call.clone(), answer.clone());
+            let end = (answer != RegisterAnswer::Undetermined).then_some(ended);
+            let op = RegisterOp { key: bytes("k"), call, answer, may_repeat: false };
+            ops.push((began, end, op));
+        }
+        let all: Vec<usize> = (0..ops.len()).collect();
+        let expected = explained(&ops, &None, &all);
+        EXPLAINED[usize::from(expected)].fetch_add(1, Ordering::Relaxed);
+        linear(&history).is_empty() == expected
+    }
+    let property = property as fn(Vec<(u8, u8, u8, u8)>) -> bool;
+    quickcheck::QuickCheck::new().tests(5_000).quickcheck(property);
+    let [no, yes] = [0, 1].map(|which: usize| EXPLAINED[which].load(Ordering::Relaxed));
+    assert!(no > 500 && yes > 500, "{no} {yes}");
+}

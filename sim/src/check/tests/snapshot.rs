@@ -75,6 +75,8 @@ fn what_a_limit_or_a_bound_leaves_out_is_not_missed() {
         (1, true, &[("y", "5")][..], &[][..]),
         (1, true, &[("x", "2")][..], &[Anomaly::IncompleteScan][..]),
         (1, false, &[("y", "5")][..], &[Anomaly::IncompleteScan][..]),
+        (1, false, &[("x", "1")][..], &[Anomaly::StaleRead][..]),
+        (1, true, &[("y", "4")][..], &[Anomaly::DirtyRead][..]),
         (0, false, &[][..], &[][..]),
     ] {
         let told = Scan { limit, reverse, ..scan("", "", pairs) };
