@@ -71,11 +71,13 @@
 #![forbid(unsafe_code)]
 
 mod agenda;
+pub mod check;
 mod client;
 mod digest;
 mod entropy;
 mod executor;
 mod fault;
+pub mod history;
 mod network;
 mod profile;
 mod serve;
