@@ -1,0 +1,74 @@
+//! A bank under everything that can go wrong: money is neither made nor lost.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anatase_sim::{Profile, Seeded, Sim, Stats};
+use support::{Tally, audit, bank, config};
+
+/// Lets it all happen, heals, drains, sweeps, and audits.
+fn run(seed: u64, profile: Profile) -> (u64, Stats, std::sync::Arc<Tally>) {
+    let (mut sim, tally) = bank(config(seed, profile), 3, 12);
+    sim.run_for(Duration::from_secs(20)).expect("time goes on");
+    sim.heal();
+    let left = sim.drain(Duration::from_secs(180)).expect("time goes on");
+    assert!(left.is_quiet(), "seed {seed}: {left:#?}");
+    sweep(&mut sim, seed);
+    (sim.digest(), sim.stats(), tally)
+}
+
+/// A fresh client reads everything: it meets every lock that the dead have left.
+fn sweep(sim: &mut Sim, seed: u64) {
+    let janitor = sim.client("janitor");
+    let swept = janitor.spawn({
+        let janitor = janitor.clone();
+        async move {
+            let bank = janitor.transactions().await?;
+            let now = bank.current_timestamp().await?;
+            audit(bank.snapshot(now)).await?;
+            bank.close().await;
+            Ok::<_, anatase_client::Error>(())
+        }
+    });
+    let swept = sim.run_until(swept).expect("it comes to its end").expect("nobody crashes now");
+    assert!(swept.is_ok(), "seed {seed}: {swept:?}");
+    // Locks are resolved in the background, too.
+    let left = sim.drain(Duration::from_secs(60)).expect("time goes on");
+    assert!(left.is_empty(), "seed {seed}: {left:#?}");
+}
+
+#[test]
+fn a_calm_bank_keeps_its_total() {
+    let (_, stats, tally) = run(1, Profile::calm());
+    assert!(tally.committed.load(Ordering::Relaxed) > 10, "{tally:?}");
+    assert_eq!((stats.resets, stats.zombies, stats.faults), (0, 0, 0), "{stats:?}");
+}
+
+/// Everything on in half of the seeds, swarms in the others.
+#[test]
+fn a_bank_keeps_its_total_whatever_goes_wrong() {
+    let mut sum = [0_u64; 6];
+    for seed in 0..200 {
+        let profile = match seed % 2 {
+            0 => Profile::rough(),
+            _ => Profile::swarm(&mut Seeded::new(seed)),
+        };
+        let (_, _, tally) = run(seed, profile);
+        let now = [
+            &tally.committed,
+            &tally.aborted,
+            &tally.undetermined,
+            &tally.failed,
+            &tally.audits,
+            &tally.cancelled,
+        ];
+        sum.iter_mut().zip(now).for_each(|(sum, n)| *sum += n.load(Ordering::Relaxed));
+    }
+    // Each of the ways in which it can end was taken, most often the good one.
+    let [committed, aborted, undetermined, failed, audits, cancelled] = sum;
+    assert!(committed > 2_000, "{sum:?}");
+    assert!(aborted > 20 && failed > 20 && audits > 200 && cancelled > 5, "{sum:?}");
+    assert!(undetermined > 0, "{sum:?}");
+}
