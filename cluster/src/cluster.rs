@@ -21,8 +21,9 @@ use crate::{
 ///
 /// It owns all of its state and nothing else: no socket, thread, clock or source of chance. Time
 /// is what the owner says it is ([`Cluster::set_now_ms`], [`Cluster::advance`]); whatever is asked
-/// of it is done at once (a request for a lock may be parked, see [`Cluster::handle_or_park`]), in the order asked, and the same questions get the same answers. A clone
-/// is another cluster.
+/// of it is done at once, in the order asked, and the same questions get the same answers. Only a
+/// request for a lock may be parked, with those who can wait ([`Cluster::handle_or_park`]). A clone is
+/// another cluster.
 ///
 /// There is one copy of the data, not one a replica: writes are atomic and replicas never lag.
 /// What a client can tell of replication is modelled by the checks in front of the data: leaders,

@@ -50,8 +50,9 @@
 //!
 //! # What is not modelled
 //!
-//! Answered with `UNIMPLEMENTED`, and inside `BatchCommands` with an error that says so: pipelined flushes, flashback, the coprocessor, lock observers, resource
-//! groups, GC barriers, watches. Shared locks are aborted with a text that says so. API V2 is refused by stores, though PD knows the default keyspace.
+//! Answered with `UNIMPLEMENTED`, and inside `BatchCommands` with an error that says so: pipelined
+//! flushes, flashback, the coprocessor, lock observers, resource groups, GC barriers, watches. Shared
+//! locks are aborted with a text that says so.
 //!
 //! Not there at all: replication (there is one copy of the data, and replicas never lag), raft
 //! logs, execution details in responses, the locks that a leader has in memory while it writes what it

@@ -12,6 +12,7 @@
 mod raw;
 mod recovery;
 mod txn;
+mod waiting;
 
 use std::env;
 use std::fmt::Display;

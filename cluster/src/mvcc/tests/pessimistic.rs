@@ -263,7 +263,8 @@ fn fair_locking_locks_in_spite_of_newer_data_and_says_so() {
         (ResultType::LockResultNormal, ResultType::LockResultLockedWithConflict);
     // (type, value, existence, conflict_ts), and the lock's for_update_ts and mark.
     type Told = (ResultType, &'static str, bool, u64);
-    let rows: [(&str, Prepare, Change, Told, (u64, bool)); 6] = [
+    type Row = (&'static str, Prepare, Change, Told, (u64, bool));
+    let rows: [Row; 6] = [
         ("nothing", |_| {}, |_| {}, (normal, "", false, 0), (20, false)),
         (
             "an older value, asked for",

@@ -293,14 +293,14 @@ fn status_of(
     primary: &str,
     at_ms: u64,
     resolving: bool,
-) -> Result<(Action, u64, u64), KeyError> {
+) -> Result<(Action, u64, u64), Box<KeyError>> {
     let response = cluster.status(primary, BEGIN, |request| {
         request.current_ts = compose(at_ms, 0);
         request.resolving_pessimistic_lock = resolving;
         request.rollback_if_not_exist = true;
     });
     match response.error.clone() {
-        Some(error) => Err(*error),
+        Some(error) => Err(error),
         None => Ok((response.action(), response.lock_ttl, response.commit_version)),
     }
 }
