@@ -85,7 +85,7 @@ impl World {
         let every = nanos(recurring.every).max(1_000);
         let stream = Stream::new(Purpose::Nemesis, recurring.kind as u64);
         // A calm choice is a late one.
-        let wait = self.entropy.waiting(stream, every).max(1);
+        let wait = self.entropy.respite(stream, every).max(1);
         self.plan(self.now + wait, NOBODY, Happening::Nemesis(n, self.season));
     }
 

@@ -49,7 +49,7 @@ fn a_calm_bank_keeps_its_total() {
 /// Everything on in half of the seeds, swarms in the others.
 #[test]
 fn a_bank_keeps_its_total_whatever_goes_wrong() {
-    let mut sum = [0_u64; 6];
+    let mut sums = [0_u64; 9];
     for seed in 0..200 {
         let profile = match seed % 2 {
             0 => Profile::rough(),
@@ -58,17 +58,30 @@ fn a_bank_keeps_its_total_whatever_goes_wrong() {
         let (_, _, tally) = run(seed, profile);
         let now = [
             &tally.committed,
+            &tally.by_two_phase,
+            &tally.by_async,
+            &tally.by_one_phase,
             &tally.aborted,
             &tally.undetermined,
             &tally.failed,
             &tally.audits,
             &tally.cancelled,
         ];
-        sum.iter_mut().zip(now).for_each(|(sum, n)| *sum += n.load(Ordering::Relaxed));
+        sums.iter_mut().zip(now).for_each(|(sum, n)| *sum += n.load(Ordering::Relaxed));
     }
     // Each of the ways in which it can end was taken, most often the good one.
-    let [committed, aborted, undetermined, failed, audits, cancelled] = sum;
-    assert!(committed > 2_000, "{sum:?}");
-    assert!(aborted > 20 && failed > 20 && audits > 200 && cancelled > 5, "{sum:?}");
-    assert!(undetermined > 0, "{sum:?}");
+    let [
+        committed,
+        two_phase,
+        by_async,
+        one_phase,
+        aborted,
+        undetermined,
+        failed,
+        audits,
+        cancelled,
+    ] = sums;
+    assert!(committed > 2_000 && audits > 200, "{sums:?}");
+    assert!(two_phase > 200 && by_async > 200 && one_phase > 100, "{sums:?}");
+    assert!(aborted > 20 && failed > 20 && cancelled > 5 && undetermined > 0, "{sums:?}");
 }
