@@ -203,11 +203,8 @@ impl Sim {
     /// # Errors
     /// [`Stalled::StandsStill`].
     pub fn step(&mut self) -> Result<bool, Stalled> {
-        Ok(match self.turn()? {
-            None => false,
-            // Nobody runs a future now: an earlier one is over.
-            Some(_) => true,
-        })
+        // Nobody runs a future now: a turn of one is that of an earlier one, which is over.
+        Ok(self.turn()?.is_some())
     }
 
     /// Handles one entry of the agenda. True if it is the main future's turn.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anatase_client::{CommitOutcome, CommittedBy, RawClient, TransactionClient};
+use anatase_client::{CommitOutcome, CommittedBy, Config, RawClient, TransactionClient};
 use anatase_proto::rpc::Rpc;
 use anatase_sim::{
     Fate, FaultKind, NetFault, Network, Profile, Recurring, Refusal, Side, Sim, SimClient,
@@ -183,6 +183,30 @@ fn fates_are_met_by_the_request_that_they_are_for() {
         stage.get();
         assert_eq!(stage.sim.stats().requests_lost, lost);
     }
+}
+
+/// What is lost on a stream takes with it all that follows, until the client opens another.
+#[test]
+fn timestamps_travel_in_order_or_not_at_all() {
+    let mut stage = Stage::new();
+    let client = stage.client.clone();
+    // Requests of several batches are under way at a time.
+    let config = Config::default().with_tso_concurrency(4);
+    let (txn, _) = stage.run(async move { client.transactions_with(config).await.unwrap() });
+    stage.txn = txn;
+    stage.sim.strike(NetFault::Next { client: 0, skip: 0, fate: Fate::RequestLost });
+    let ask = |stage: &Stage| {
+        let txn = stage.txn.clone();
+        stage.client.spawn(async move { txn.current_timestamp().await.map(|at| at.version()) })
+    };
+    let first = ask(&stage);
+    stage.sim.run_for(MS).unwrap();
+    let second = ask(&stage);
+    stage.sim.run_for(100 * MS).unwrap();
+    assert!(!first.is_finished() && !second.is_finished());
+    let both = async { (first.await.unwrap().unwrap(), second.await.unwrap().unwrap()) };
+    stage.sim.run_until(both).unwrap();
+    assert_eq!(stage.sim.stats().requests_lost, 2);
 }
 
 #[test]
@@ -376,6 +400,12 @@ fn pd_changes_its_leader_and_time_leaps() {
     let (leapt, _) = stage.timestamp();
     assert!(leapt >> 18 >= (after >> 18) + 4900, "{}", (leapt >> 18) - (after >> 18));
     assert!(leapt >> 18 < (after >> 18) + 6000);
+    // Not again and again.
+    for member in 0..20 {
+        stage.sim.strike(NetFault::MovePdLeader { member });
+    }
+    let (far, _) = stage.timestamp();
+    assert!(far >> 18 < (before >> 18) + 15_000);
 }
 
 #[test]

@@ -285,6 +285,31 @@ fn an_operation_can_be_cancelled_while_its_task_goes_on() {
     assert_eq!(sim.stats().cancelled, 1);
 }
 
+/// Tasks hold the world and the world holds them: its end has to part them.
+#[test]
+fn a_world_that_is_dropped_takes_its_tasks_with_it() {
+    let (mut sim, client) = world();
+    let dropped = Arc::new(AtomicBool::new(false));
+    let guard = Dropped(dropped.clone());
+    client.on_boot(|client| async move {
+        let db = client.transactions().await;
+        client.sleep(3600 * SECOND).await;
+        drop(db);
+    });
+    let task = client.spawn({
+        let client = client.clone();
+        async move {
+            client.sleep(3600 * SECOND).await;
+            drop(guard);
+        }
+    });
+    sim.run_for(SECOND).unwrap();
+    drop(sim);
+    assert!(dropped.load(Ordering::Relaxed));
+    assert_eq!(task.take(), Some(Err(Lost)));
+    assert!(client.spawn(async {}).is_finished(), "nothing runs any more");
+}
+
 /// A transaction that is cancelled on its way undoes what it did, in the background.
 #[test]
 fn a_cancelled_commit_leaves_no_lock_once_its_client_is_closed() {
