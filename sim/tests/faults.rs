@@ -194,6 +194,19 @@ fn timestamps_travel_in_order_or_not_at_all() {
     let config = Config::default().with_tso_concurrency(4);
     let (txn, _) = stage.run(async move { client.transactions_with(config).await.unwrap() });
     stage.txn = txn;
+    let asked: Vec<_> = (0..50)
+        .map(|_| {
+            // Much shorter than a way, so that they would overtake each other.
+            stage.sim.run_for(Duration::from_micros(20)).unwrap();
+            let txn = stage.txn.clone();
+            stage.client.spawn(async move { txn.current_timestamp().await.unwrap().version() })
+        })
+        .collect();
+    let mut got = Vec::new();
+    for asked in asked {
+        got.push(stage.sim.run_until(asked).unwrap().unwrap());
+    }
+    assert!(got.is_sorted(), "{got:?}");
     stage.sim.strike(NetFault::Next { client: 0, skip: 0, fate: Fate::RequestLost });
     let ask = |stage: &Stage| {
         let txn = stage.txn.clone();

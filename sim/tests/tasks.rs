@@ -72,7 +72,10 @@ fn timers_go_off_in_their_order_and_not_when_they_are_dropped() {
 /// A task that never waits for anything takes turns with the others, and time goes on.
 #[test]
 fn who_spins_neither_stops_the_time_nor_the_others() {
-    let (mut sim, client) = world();
+    let mut config = SimConfig::new(1);
+    config.profile.network.scheduling = Duration::ZERO;
+    let mut sim = Sim::new(config);
+    let client = sim.client("alice");
     let turns: Vec<_> = (0..4).map(|_| Arc::new(AtomicU64::new(0))).collect();
     for turns in turns.clone() {
         client.spawn(async move {
@@ -88,6 +91,26 @@ fn who_spins_neither_stops_the_time_nor_the_others() {
     assert!(turns.iter().all(|n| *n > 500), "{turns:?}");
     let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
     assert!(most - least < most / 5, "{turns:?}");
+}
+
+#[test]
+fn a_task_that_is_woken_often_has_one_turn() {
+    let (mut sim, client) = world();
+    let turns = Arc::new(AtomicU32::new(0));
+    let waker = Arc::new(Mutex::new(None::<std::task::Waker>));
+    client.spawn(poll_fn({
+        let (turns, waker) = (turns.clone(), waker.clone());
+        move |cx| {
+            turns.fetch_add(1, Ordering::Relaxed);
+            *waker.lock().unwrap() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }
+    }));
+    sim.run_for(MS).unwrap();
+    let waker = waker.lock().unwrap().take().unwrap();
+    (0..10).for_each(|_| waker.wake_by_ref());
+    sim.run_for(MS).unwrap();
+    assert_eq!(turns.load(Ordering::Relaxed), 2);
 }
 
 /// At one instant any order is possible: that is what ties are drawn for.
