@@ -13,8 +13,8 @@ use std::time::Duration;
 use anatase_cluster::{ClusterConfig, Fault, Loss, On, WriteKind};
 use anatase_core::txn::{BufferLimits, LockCall, LockOptions, Transaction, TxnMode, TxnOptions};
 use anatase_core::{
-    CommitOutcome, CommittedBy, Config, KeyMode, LockKey, Operation, ReadOperation, Reply,
-    Timestamp,
+    CommitOutcome, CommitPlan, CommittedBy, Config, KeyMode, LockKey, Mutation, MutationOp,
+    Operation, ReadOperation, Reply, Timestamp,
 };
 use anatase_proto::rpc::Rpc;
 use anatase_tests::world::{Network, World, pd_endpoints};
@@ -178,6 +178,15 @@ fn outcome(way: &Way, which: Option<(Which, Mishap, bool)>, seed: u64) -> &'stat
     let all = values.values().all(|there| *there) && committed.iter().all(|at| *at == committed[0]);
     let none = values.values().all(|there| !there) && committed.iter().all(Option::is_none);
     assert!(all || none, "{context}: torn: {values:?} {committed:?}");
+    // Readers pass pessimistic locks by; who writes gets them out of the way.
+    let start_ts = timestamp(&mut world);
+    let put = |key: &&'static str| Mutation::new(*key, MutationOp::Put("last".into()));
+    let plan = CommitPlan::new(start_ts, way.keys.iter().map(put).collect());
+    let last = world.run(Operation::Commit(Box::new(plan)), PATIENCE);
+    let Ok(Reply::Commit(CommitOutcome::Committed { .. })) = last else {
+        panic!("{context}: {last:?}")
+    };
+    world.pass(Duration::from_secs(60));
     assert_eq!(world.cluster.locks(), [], "{context}: a lock is left");
     let Ok(Reply::Commit(told)) = told else { panic!("{context}: {told:?}") };
     match told {
@@ -205,7 +214,7 @@ fn what_is_told_of_a_commit_is_what_became_of_it() {
     let mut table = String::from(
         "| transaction | request | what happens to it | the first time only | from then on |\n|---|---|---|---|---|\n",
     );
-    for way in &WAYS[..3] {
+    for way in &WAYS {
         assert_eq!(outcome(way, None, 1), "committed", "{way:?}");
         let both = way.keys == TWO_REGIONS;
         let mut requests = vec![("prewrite of the primary", Which::Prewrite { secondary: false })];

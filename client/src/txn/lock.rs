@@ -10,7 +10,7 @@ use anatase_core::{Found, LockKey, LockWait, Operation, ReadOperation};
 use bytes::Bytes;
 
 use super::Transaction;
-use crate::error::Result;
+use crate::error::{ConflictReason, Error, ErrorKind, Result};
 use crate::key::{Key, Value};
 use crate::operation::{OperationFuture, kinds};
 
@@ -58,8 +58,6 @@ pub(super) struct Rows {
 /// A transaction's lock requests are carried out one after the other.
 ///
 /// # Errors
-/// - [`ErrorKind::WriteConflict`]: the key was written after the request's timestamp was taken: ask
-///   again.
 /// - [`ErrorKind::LockNotAvailable`]: somebody else has it, and [`LockRequest::no_wait`] was said.
 /// - [`ErrorKind::LockWaitTimeout`]: it was waited for as long as [`LockRequest::wait`] says.
 /// - [`ErrorKind::Deadlock`]: this transaction was chosen to give way, and should be rolled back.
@@ -68,7 +66,6 @@ pub(super) struct Rows {
 ///
 /// What a failed request has locked is released; what was locked before stays.
 ///
-/// [`ErrorKind::WriteConflict`]: crate::ErrorKind::WriteConflict
 /// [`ErrorKind::LockNotAvailable`]: crate::ErrorKind::LockNotAvailable
 /// [`ErrorKind::LockWaitTimeout`]: crate::ErrorKind::LockWaitTimeout
 /// [`ErrorKind::Deadlock`]: crate::ErrorKind::Deadlock
@@ -197,6 +194,14 @@ impl<T> fmt::Debug for LockRequest<'_, T> {
     }
 }
 
+/// The key was written after the request's timestamp was taken.
+fn is_overtaken(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::WriteConflict(conflict) => conflict.reason == ConflictReason::PessimisticRetry,
+        _ => false,
+    }
+}
+
 /// Whoever drops it has not heard how its call for locks ended.
 struct Call<'a>(Option<&'a Transaction>);
 
@@ -211,15 +216,40 @@ impl Drop for Call<'_> {
 
 impl Transaction {
     /// Locks keys that are not held; gives what is known of all of them, sorted.
+    ///
+    /// A store that finds a version newer than the request's timestamp says so, also to whoever has
+    /// waited for the lock of the transaction that wrote it. Nothing that was read before hangs on a
+    /// lock's timestamp here, so it is asked again as of a newer one, for as long as the call may take.
     pub(super) async fn lock(
         &self,
         keys: Vec<LockKey>,
         options: LockOptions,
         until: crate::Instant,
     ) -> Result<Vec<anatase_core::LockedKey>> {
-        let pessimistic = self.state().mode() == TxnMode::Pessimistic;
         let _turn = self.turn.lock().await;
         let driver = &self.handle().driver;
+        let begun = driver.now();
+        loop {
+            let now = driver.now();
+            let mut options = options;
+            if let LockWait::For(wait) = &mut options.wait {
+                *wait = wait.saturating_sub(now.since(begun));
+            }
+            match self.lock_once(keys.clone(), options, until).await {
+                Err(error) if is_overtaken(&error) && driver.now() < until => {}
+                told => return told,
+            }
+        }
+    }
+
+    async fn lock_once(
+        &self,
+        keys: Vec<LockKey>,
+        options: LockOptions,
+        until: crate::Instant,
+    ) -> Result<Vec<anatase_core::LockedKey>> {
+        let driver = &self.handle().driver;
+        let pessimistic = self.state().mode() == TxnMode::Pessimistic;
         let mut for_update_ts = self.start_timestamp();
         let held = |key: &LockKey| !key.presume_not_exists && self.state().holds(&key.key);
         if pessimistic && keys.iter().all(held) {
@@ -235,13 +265,9 @@ impl Transaction {
         }
         if pessimistic {
             let left = until.since(driver.now());
-            let stamp = OperationFuture::new(
-                self.handle().clone(),
-                Operation::Timestamp,
-                left,
-                kinds::TIMESTAMP,
-            );
-            for_update_ts = stamp.await?;
+            let handle = self.handle().clone();
+            for_update_ts =
+                OperationFuture::new(handle, Operation::Timestamp, left, kinds::TIMESTAMP).await?;
         }
         let now = driver.now();
         let open_for = now.since(self.begun());
@@ -255,20 +281,16 @@ impl Transaction {
         let left = until.since(driver.now());
         let operation = Operation::Lock(plan);
         let lock = OperationFuture::new(self.handle().clone(), operation, left, kinds::LOCKED);
-        let reply = lock.await;
-        let locked = match reply {
+        let told = match lock.await {
             Ok(reply) => {
                 call.0 = None;
-                self.state().locked(reply)
+                self.state().locked(reply).map_err(Into::into)
             }
-            Err(error) => {
-                drop(call);
-                self.let_go();
-                return Err(error);
-            }
+            Err(error) => Err(error),
         };
+        drop(call);
         self.let_go();
-        Ok(locked?)
+        told
     }
 
     /// The values of keys that are locked: what the transaction has written itself, what was told with

@@ -294,8 +294,15 @@ impl Run {
     // ---- the end -------------------------------------------------------------------------------
 
     fn end(&mut self, ending: Ending) {
+        let mut closed = false;
         for _ in 0..PATIENCE {
             self.drain();
+            if !closed && self.core.is_idle() {
+                // Open transactions are kept alive until then.
+                closed = true;
+                self.input(Input::Close).expect("no operation");
+                continue;
+            }
             match ending {
                 Ending::Silent => {}
                 Ending::Healthy | Ending::Refused => {

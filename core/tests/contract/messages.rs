@@ -153,6 +153,7 @@ impl World {
                 self.locked(call)
             }
             Rpc::KvPrewrite => self.prewritten(call),
+            Rpc::KvPessimisticLock => locked_as_asked(call),
             _ => yes(call),
         }
     }
@@ -659,6 +660,23 @@ impl World {
                 with!(Prewrite, PrewriteResponse, errors: errors,
                     one_pc_commit_ts: one_pc_commit_ts, min_commit_ts: min_commit_ts)
             }
+            Rpc::KvPessimisticLock => {
+                let result = |chance: &mut Chance| kvrpcpb::PessimisticLockKeyResult {
+                    r#type: chance.pick(&[0, 1, 2, 3]),
+                    existence: not_found,
+                    locked_with_conflict_ts: version,
+                    ..Default::default()
+                };
+                let results = chance.rarely(2, |chance| vec![result(chance)]).unwrap_or_default();
+                let message = kvrpcpb::PessimisticLockResponse {
+                    region_error,
+                    errors: errors.into_iter().take(chance.below(2) as usize).collect(),
+                    results,
+                    ..Default::default()
+                };
+                Response::PessimisticLock(message.into())
+            }
+            Rpc::KvTxnHeartBeat => with!(TxnHeartBeat, TxnHeartBeatResponse, error: boxed),
             Rpc::KvCommit => with!(Commit, CommitResponse, error: boxed, commit_version: version),
             Rpc::KvBatchRollback => with!(BatchRollback, BatchRollbackResponse, error: boxed),
             Rpc::KvResolveLock => with!(ResolveLock, ResolveLockResponse, error: boxed),
@@ -688,6 +706,26 @@ impl World {
             _ => Response::decode(rpc, Bytes::new()).expect("the empty message"),
         }
     }
+}
+
+/// All of it, and of every second key a value.
+fn locked_as_asked(call: &Call) -> Response {
+    let asked: kvrpcpb::PessimisticLockRequest = call.request.message().expect("its message");
+    let values: Vec<Bytes> = (0..asked.mutations.len())
+        .map(|n| if n % 2 == 0 { Bytes::from_static(b"v") } else { Bytes::new() })
+        .collect();
+    let mut reply = kvrpcpb::PessimisticLockResponse::default();
+    if asked.wake_up_mode == i32::from(kvrpcpb::PessimisticLockWakeUpMode::WakeUpModeForceLock) {
+        reply.results = vec![kvrpcpb::PessimisticLockKeyResult {
+            value: "v".into(),
+            existence: true,
+            ..Default::default()
+        }];
+    } else if asked.return_values {
+        reply.not_founds = values.iter().map(Bytes::is_empty).collect();
+        reply.values = values;
+    }
+    Response::PessimisticLock(reply.into())
 }
 
 fn peer(region: u64, store: u64) -> metapb::Peer {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anatase_core::txn::TxnOptions;
 use anatase_core::{
-    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockState, Mutation,
-    MutationOp, OpOptions, Operation, PessimisticPlan, RawCompareAndSwap, RawCoprocessor,
-    RawOperation, RawSwap, ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan,
-    ScanLocksPlan, ScanSpec, Timestamp, TxnStatusPlan,
+    ColumnFamily, CommitPlan, Instant, Key, KeyMode, KeyRange, KvPair, LockKey, LockPlan,
+    LockState, LockWait, Mutation, MutationOp, OpOptions, Operation, PessimisticPlan,
+    PessimisticRollbackPlan, RawCompareAndSwap, RawCoprocessor, RawOperation, RawSwap,
+    ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
+    Timestamp, TxnStatusPlan,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -258,10 +259,18 @@ fn range(chance: &mut Chance) -> KeyRange {
 
 fn transactional(chance: &mut Chance, number: u64) -> Operation {
     let at = Timestamp::compose(1_000, number).expect("a timestamp");
-    match chance.below(11) {
+    match chance.below(15) {
         0 | 1 => Operation::read(ReadOperation::Get { key: key(chance) }, at),
         2 => Operation::read(ReadOperation::BatchGet { keys: keys(chance) }, at),
         3 => Operation::read(ReadOperation::Scan(scan(chance)), at),
+        11 => Operation::PessimisticRollback(Box::new(PessimisticRollbackPlan {
+            start_ts: at,
+            for_update_ts: at.next(),
+            keys: keys(chance),
+            stop_heartbeat: chance.one_in(2),
+            options: Arc::default(),
+        })),
+        12..=14 => Operation::Lock(Box::new(lock_plan(chance, at))),
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
         5 => of_locks(chance, at),
         _ => {
@@ -278,6 +287,39 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
             choose(chance, &mut plan);
             Operation::Commit(Box::new(plan))
         }
+    }
+}
+
+fn lock_plan(chance: &mut Chance, start_ts: Timestamp) -> LockPlan {
+    let mut keys = keys(chance);
+    if !chance.one_in(16) {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    let force = keys.len() == 1 && chance.one_in(2);
+    let new_primary = chance.one_in(2);
+    let primary = if new_primary { keys.first().cloned() } else { None };
+    let one = |key| LockKey { held: false, presume_not_exists: chance.one_in(4), key };
+    let keys: Vec<_> = keys.into_iter().map(one).collect();
+    LockPlan {
+        start_ts,
+        for_update_ts: start_ts.next(),
+        primary: primary.unwrap_or_else(|| "".into()),
+        new_primary,
+        is_first_lock: new_primary,
+        force,
+        keys,
+        wait: chance.pick(&[
+            LockWait::NoWait,
+            LockWait::For(Duration::ZERO),
+            LockWait::For(Duration::from_millis(200)),
+            LockWait::Forever,
+        ]),
+        return_values: chance.one_in(2),
+        check_existence: chance.one_in(2),
+        lock_only_if_exists: chance.one_in(4),
+        open_for: chance.pick(&[Duration::ZERO, Duration::MAX]),
+        options: Arc::default(),
     }
 }
 

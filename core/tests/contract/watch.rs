@@ -40,6 +40,8 @@ enum Kind {
         above: u64,
     },
     Write,
+    /// Of pessimistic locks.
+    Lock,
     Commit {
         start_ts: u64,
     },
@@ -193,6 +195,7 @@ impl Watch {
             | Operation::StaleTimestamp { .. }
             | Operation::MinTimestamp
             | Operation::ExternalTimestamp => Kind::Read,
+            Operation::Lock(_) => Kind::Lock,
             _ => Kind::Write,
         };
         assert_eq!(self.live.insert(id, kind), None, "{id:?} is in use");
@@ -358,6 +361,12 @@ impl Watch {
             Kind::Read => {
                 if let Err(error) = result {
                     assert!(!error.is_undetermined(), "a read in doubt: {error:?}");
+                }
+            }
+            Kind::Lock => {
+                if let Err(error) = result {
+                    // What may have been taken is released: the call holds nothing.
+                    assert!(!error.is_undetermined(), "a lock call in doubt: {error:?}");
                 }
             }
             Kind::Write => {}

@@ -591,6 +591,6 @@ fn transactions_among_troubles_are_what_they_were_told_to_be() {
         println!("{told}");
     }
     assert!(committed > aborted && aborted > 0 && unknown > 0, "{told}");
-    assert!(by[0] > 0 && (by[1] > 0 || !RECOVERED) && by[2] > 0, "{told}");
+    assert!(by.iter().all(|ways| *ways > 0), "{told}");
     assert!(reads > 0 && locks > committed / 20 && strays > 0, "{told}");
 }
