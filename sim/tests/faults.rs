@@ -522,7 +522,8 @@ fn a_request_for_a_lock_waits_at_its_store_unless_told_not_to() {
     };
     let (parked, requests) = wait(None);
     assert_eq!(parked, 1);
-    assert!(requests <= 3, "{requests}");
+    // The first of the holder, and those of the waiter: it tries again if somebody was first.
+    assert!(requests <= 4, "{requests}");
     let (_, more) = wait(Some(NetFault::DoNotWait { requests: 2, lasts: 60 * SECOND }));
     assert!(more > requests, "{more} after {requests}");
 }
