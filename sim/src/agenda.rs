@@ -48,8 +48,8 @@ impl Agenda {
         self.heap.push(Reverse((at, tie, self.numbered, happening)));
     }
 
-    pub(crate) fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+    pub(crate) fn peek(&self) -> Option<(u64, Happening)> {
+        self.heap.peek().map(|Reverse((at, .., happening))| (*at, *happening))
     }
 
     pub(crate) fn pop(&mut self) -> Option<(u64, Happening)> {

@@ -93,18 +93,28 @@ impl dyn Entropy + '_ {
 
     /// A waiting time of this mean, exponential in good approximation. Zero is the shortest.
     ///
-    /// Made of integers, so that it is the same on every platform: the number of leading zeros of a
-    /// random word is a waiting time in coin flips, and the bits after them fill the steps.
     pub fn waiting(&mut self, stream: Stream, mean: u64) -> u64 {
-        let word = !self.below(stream, u32::MAX);
-        let zeros = word.leading_zeros().min(31);
-        // The bits after the first one, as a fraction: large ones are early in their step.
-        let fraction = u64::from(!(word << zeros << 1) >> 1);
-        let steps = u128::from(u64::from(zeros) << 31 | fraction);
-        // ln 2 turns flips into means.
-        let scaled = steps * u128::from(mean) * 693_147 / 1_000_000;
-        u64::try_from(scaled >> 31).unwrap_or(u64::MAX)
+        waiting(!self.below(stream, u32::MAX), mean)
     }
+
+    /// The same, but zero is the longest: for what is better late.
+    pub fn respite(&mut self, stream: Stream, mean: u64) -> u64 {
+        waiting(self.below(stream, u32::MAX), mean)
+    }
+}
+
+/// An exponential waiting time of this mean from a random word: the larger, the sooner.
+///
+/// Made of integers, so that it is the same on every platform: the number of leading zeros of a
+/// random word is a waiting time in coin flips, and the bits after them fill the steps.
+fn waiting(word: u32, mean: u64) -> u64 {
+    let zeros = word.leading_zeros().min(31);
+    // The bits after the first one, as a fraction: large ones are early in their step.
+    let fraction = u64::from(!(word << zeros << 1) >> 1);
+    let steps = u128::from(u64::from(zeros) << 31 | fraction);
+    // ln 2 turns flips into means.
+    let scaled = steps * u128::from(mean) * 693_147 / 1_000_000;
+    u64::try_from(scaled >> 31).unwrap_or(u64::MAX)
 }
 
 /// Parts of a million.
@@ -325,6 +335,7 @@ mod tests {
         assert!(!calm.chance(A, 999_999));
         assert!(calm.chance(A, 1_000_000));
         assert!(calm.waiting(A, 1_000_000) < 1_000);
+        assert!(calm.respite(A, 1_000_000) > 20_000_000);
     }
 
     #[test]
@@ -347,6 +358,8 @@ mod tests {
         let times: Vec<u64> = (0..20_000).map(|_| seeded.waiting(A, 1000)).collect();
         let mean = times.iter().sum::<u64>() / 20_000;
         assert!((900..1150).contains(&mean), "{mean}");
+        let respites = (0..20_000).map(|_| seeded.respite(A, 1000)).sum::<u64>() / 20_000;
+        assert!((900..1150).contains(&respites), "{respites}");
         let late = times.iter().filter(|time| **time > 3000).count();
         assert!((500..1500).contains(&late), "{late} of 20000, e^-3 would be 996");
     }

@@ -8,6 +8,8 @@
 //! timestamps do not go back. A region is named by its place in key order, taken modulo their number,
 //! and so are members of PD and operations to cancel: what a fault names is there, whatever was taken
 //! out of a scenario. What a fault asks for and cannot be, a split at a bound for example, is nothing.
+//! Nor is PD made to leap again while its timestamps are ten seconds ahead of its clock: each new leader
+//! leaps three, and until the clock has caught up no lock expires.
 
 use std::time::Duration;
 

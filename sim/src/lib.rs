@@ -51,6 +51,7 @@
 //! | [`NetFault`] | what can go wrong, as a value: planned in [`SimConfig::faults`], by [`Sim::strike`], or |
 //! | [`Profile`] | chosen by a nemesis, together with how the network behaves |
 //! | [`Entropy`] | where choices come from: a seed, a tape of bytes, or all of them in turn |
+//! | [`history`], [`check`] | what a run records, and what is held against it |
 //!
 //! # What is simulated, and what is not
 //!

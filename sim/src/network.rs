@@ -254,6 +254,7 @@ impl World {
             return self.answer(key, Err(Failure::not_sent("nobody lives at that address")), 0);
         };
         if self.is_mute(key) {
+            self.stats.requests_lost += 1;
             return self.silence(key);
         }
         if self.is_blocked(Side::Client(client), server) || fate == Some(Fate::RequestLost) {

@@ -203,11 +203,8 @@ impl Sim {
     /// # Errors
     /// [`Stalled::StandsStill`].
     pub fn step(&mut self) -> Result<bool, Stalled> {
-        Ok(match self.turn()? {
-            None => false,
-            // Nobody runs a future now: an earlier one is over.
-            Some(_) => true,
-        })
+        // Nobody runs a future now: a turn of one is that of an earlier one, which is over.
+        Ok(self.turn()?.is_some())
     }
 
     /// Handles one entry of the agenda. True if it is the main future's turn.
@@ -273,7 +270,7 @@ impl Sim {
     /// [`Stalled::StandsStill`].
     pub fn run_for(&mut self, time: Duration) -> Result<(), Stalled> {
         let until = (self.now() + time).as_nanos() as u64;
-        while self.shared.lock().agenda.next_at().is_some_and(|at| at <= until) {
+        while self.shared.lock().next_at().is_some_and(|at| at <= until) {
             self.turn()?;
         }
         self.shared.lock().reach(until);
@@ -316,10 +313,10 @@ impl Sim {
         let until = (self.now() + bound).as_nanos() as u64;
         loop {
             let next = {
-                let world = self.shared.lock();
+                let mut world = self.shared.lock();
                 let quiet = world.tasks.len() + world.links.len() == 0
                     && world.timers.len() + world.flights.len() == 0;
-                if quiet { None } else { world.agenda.next_at() }
+                if quiet { None } else { world.next_at() }
             };
             match next {
                 Some(at) if at <= until => drop(self.turn()?),

@@ -65,6 +65,10 @@ impl Trouble {
 /// A new leader of PD is found after so long, if there may be one.
 const PD_ELECTION: Duration = Duration::from_secs(1);
 
+/// How far timestamps may be ahead of the world's clock, in milliseconds, when PD is made to leap
+/// again. No lock expires before the clock has caught up, so a world that is far ahead stands still.
+const MAX_AHEAD_MS: u64 = 10_000;
+
 /// No more regions than this are made by a nemesis.
 const MAX_REGIONS: usize = 24;
 
@@ -85,7 +89,7 @@ impl World {
         let every = nanos(recurring.every).max(1_000);
         let stream = Stream::new(Purpose::Nemesis, recurring.kind as u64);
         // A calm choice is a late one.
-        let wait = self.entropy.waiting(stream, every).max(1);
+        let wait = self.entropy.respite(stream, every).max(1);
         self.plan(self.now + wait, NOBODY, Happening::Nemesis(n, self.season));
     }
 
@@ -195,6 +199,11 @@ impl World {
                 self.begin(Trouble::StaleRoutes, lasts);
             }
 
+            NetFault::MovePdLeader { .. }
+            | NetFault::LosePdLeader { .. }
+            | NetFault::CrashPd { .. }
+            | NetFault::TimestampLeap { .. }
+                if self.pd_is_ahead() => {}
             NetFault::MovePdLeader { member } => self.lead_pd(member),
             NetFault::LosePdLeader { lasts } => {
                 self.cluster.remove_pd_leader();
@@ -263,6 +272,11 @@ impl World {
 
     fn lasts(&self, which: impl Fn(&Trouble) -> bool) -> bool {
         self.troubles.iter().any(|(_, trouble)| which(trouble))
+    }
+
+    fn pd_is_ahead(&self) -> bool {
+        let last_ms = anatase_cluster::timestamp::physical(self.cluster.last_timestamp());
+        last_ms > self.cluster.now_ms() + MAX_AHEAD_MS
     }
 
     fn is_down(&self, store: u64) -> bool {
@@ -352,7 +366,7 @@ impl World {
                     self.cluster.elect_leaders();
                 }
             }
-            Trouble::MaxTsHeld { region } => drop(self.cluster.sync_max_ts(region)),
+            Trouble::MaxTsHeld { region } => self.cluster.sync_max_ts(region),
             Trouble::Rule(rule) => self.cluster.faults().remove(rule),
             Trouble::Election => self.cluster.elect_leaders(),
             Trouble::DiskFull { store } => {

@@ -236,24 +236,31 @@ impl World {
 
     /// Lets the next thing happen. `None` if nothing ever will.
     pub(crate) fn turn(&mut self) -> Option<Action> {
-        loop {
-            let (at, happening) = self.agenda.pop()?;
-            if self.is_stale(happening) {
-                self.stats.stale += 1;
-                continue;
-            }
-            self.reach(at);
-            self.stats.events += 1;
-            self.digest.word(self.now);
-            happening.hash(&mut self.digest);
-            if self.at_once >= INSTANT_LIMIT {
-                self.agenda.plan(at, 0, happening);
-                return Some(Action::Stuck);
-            }
-            let action = self.happen(happening);
-            self.look_after_parked();
-            return Some(action);
+        self.next_at()?;
+        let (at, happening) = self.agenda.pop()?;
+        self.reach(at);
+        if self.at_once >= INSTANT_LIMIT {
+            self.agenda.plan(at, 0, happening);
+            return Some(Action::Stuck);
         }
+        self.stats.events += 1;
+        self.digest.word(self.now);
+        happening.hash(&mut self.digest);
+        let action = self.happen(happening);
+        self.look_after_parked();
+        Some(action)
+    }
+
+    /// When the next thing happens. Forgets what is stale on the way.
+    pub(crate) fn next_at(&mut self) -> Option<u64> {
+        while let Some((at, happening)) = self.agenda.peek() {
+            if !self.is_stale(happening) {
+                return Some(at);
+            }
+            self.agenda.pop();
+            self.stats.stale += 1;
+        }
+        None
     }
 
     pub(crate) fn reach(&mut self, at: u64) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anatase_client::{CommitOutcome, Config, Error, Snapshot, TransactionClient};
+use anatase_client::{
+    CommitOutcome, CommittedBy, Config, Error, Snapshot, TransactionClient, TransactionOptions,
+};
 use anatase_cluster::ClusterConfig;
 use anatase_sim::{Profile, Sim, SimClient, SimConfig};
 
@@ -33,6 +35,9 @@ fn number(value: &[u8]) -> i64 {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) committed: AtomicU64,
+    pub(crate) by_two_phase: AtomicU64,
+    pub(crate) by_async: AtomicU64,
+    pub(crate) by_one_phase: AtomicU64,
     pub(crate) aborted: AtomicU64,
     pub(crate) undetermined: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -66,14 +71,33 @@ pub(crate) async fn transfer<R>(
     from: u32,
     to: u32,
     amount: i64,
+    way: TransactionOptions,
 ) -> Result<CommitOutcome, Error> {
-    let txn = client.begin_optimistic().await?;
-    let (source, target) = (txn.get(account(from)).await?, txn.get(account(to)).await?);
+    let pessimistic = way.is_pessimistic();
+    let txn = client.begin_with_options(way).await?;
+    let (source, target) = if pessimistic {
+        (txn.get_for_update(account(from)).await?, txn.get_for_update(account(to)).await?)
+    } else {
+        (txn.get(account(from)).await?, txn.get(account(to)).await?)
+    };
     let source = number(&source.expect("accounts are not closed")) - amount;
     let target = number(&target.expect("accounts are not closed")) + amount;
     txn.put(account(from), source.to_string()).await?;
     txn.put(account(to), target.to_string()).await?;
     Ok(txn.commit().outcome().await)
+}
+
+/// One of the ways to commit.
+pub(crate) fn way(n: u32) -> TransactionOptions {
+    let options = match n % 2 {
+        0 => TransactionOptions::new_optimistic(),
+        _ => TransactionOptions::new_pessimistic(),
+    };
+    match n / 2 {
+        0 => options,
+        1 => options.use_async_commit(),
+        _ => options.use_async_commit().try_one_pc(),
+    }
 }
 
 /// The total at one moment.
@@ -109,9 +133,16 @@ pub(crate) async fn work(client: SimClient, rounds: u32, tally: Arc<Tally>) {
             }
             continue;
         }
-        match client.cancellable(transfer(&bank, from, to, amount)).await {
+        match client.cancellable(transfer(&bank, from, to, amount, way(client.choose(6)))).await {
             None => Tally::count(&tally.cancelled),
-            Some(Ok(CommitOutcome::Committed { .. })) => Tally::count(&tally.committed),
+            Some(Ok(CommitOutcome::Committed { by, .. })) => {
+                Tally::count(&tally.committed);
+                Tally::count(match by {
+                    Some(CommittedBy::Async) => &tally.by_async,
+                    Some(CommittedBy::OnePhase) => &tally.by_one_phase,
+                    Some(CommittedBy::TwoPhase) | None => &tally.by_two_phase,
+                });
+            }
             Some(Ok(CommitOutcome::Aborted(_))) => Tally::count(&tally.aborted),
             Some(Ok(CommitOutcome::Undetermined(_))) => Tally::count(&tally.undetermined),
             Some(Err(_)) => Tally::count(&tally.failed),
