@@ -277,6 +277,10 @@ mod tests {
         };
         assert_eq!(safe(&mut cluster), now);
         assert_eq!(cluster.store(1).unwrap().max_ts, now);
+        assert_eq!(cluster.lock(now, now, &["k"]), []);
+        let later = cluster.timestamp();
+        assert_eq!(safe(&mut cluster), later, "a pessimistic lock is committed by nobody");
+        cluster.release(now, now, &["k"]);
         cluster.prewrite(now, &[(Op::Put, "k", "v")]);
         cluster.timestamp();
         assert_eq!(safe(&mut cluster), now - 1);

@@ -408,10 +408,8 @@ impl Cluster {
     fn resume(&mut self, ticket: Ticket) {
         self.lock_wait.dequeue(ticket);
         let Some(parked) = self.lock_wait.parked.get(&ticket) else { return };
-        let Waiter { at, key, absent, request, .. } = parked.waiter.clone();
-        if request.reads(absent) {
-            self.raise_max_ts(at, request.for_update_ts);
-        }
+        // What it reads the store has known since it was parked.
+        let Waiter { key, absent, request, .. } = parked.waiter.clone();
         match self.mvcc.acquire(&request, &key, absent) {
             Ok((acquired, change)) => {
                 self.mvcc.apply(change.into_iter().collect());
@@ -438,7 +436,6 @@ impl Cluster {
             if !parked.waiter.request.force || parked.waiter.is_first_lock {
                 continue;
             }
-            parked.waits_for = None;
             let edge = parked.entry(lock.start_ts);
             if let Some(deadlock) = self.lock_wait.detect(&edge) {
                 self.lock_wait.fail(ticket, &deadlock);

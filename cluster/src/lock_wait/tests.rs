@@ -236,7 +236,10 @@ fn a_fair_request_behind_one_in_normal_mode_gets_the_lock_after_the_delay() {
     cluster.release(10, 10, &["k"]);
     assert_eq!(cluster.lock(15, 15, &["k"]), []);
     assert_eq!(cluster.pass(20).len(), 1);
+    let mut quicker = cluster.clone();
     assert_eq!(cluster.pass(980), [(fair_one, "locked by 15, 1000 ms".to_owned())]);
+    quicker.release(15, 15, &["k"]);
+    assert_eq!(quicker.woken(), [(fair_one, "locked".to_owned())], "it stands in the queue again");
 }
 
 /// While a fair request waits, its transaction may end.

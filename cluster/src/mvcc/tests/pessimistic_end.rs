@@ -183,7 +183,7 @@ fn a_prewrite_never_shortens_what_the_lock_had() {
 fn async_commits_are_above_what_was_looked_at() {
     for one_pc in [false, true] {
         let mut cluster = small();
-        assert_eq!(cluster.lock(10, 30, &["k"]), []);
+        cluster.locked_with(10, 30, &["k"], |it| it.min_commit_ts = 0);
         let response = cluster.prewritten_pessimistic(10, 30, &[("k", LOCKED)], |request| {
             request.min_commit_ts = 0;
             (request.try_one_pc, request.use_async_commit) = (one_pc, !one_pc);
