@@ -8,6 +8,7 @@
 //! ```text
 //! cargo run --release --example simulate_your_app
 //! ```
+#![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use std::sync::{Arc, Mutex};
 
