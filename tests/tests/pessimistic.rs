@@ -534,3 +534,24 @@ async fn locks_survive_a_savepoint() {
     })
     .await;
 }
+
+/// transactions.md §3, `WithStartTS`: it reads and conflicts as of then.
+#[tokio::test]
+async fn a_transaction_begins_where_it_is_told() {
+    bounded(async {
+        let server = serve(3, &["g"]).await;
+        let client = client(&server).await;
+        put(&client, &[("a", "1")]).await;
+        let start = client.current_timestamp().await.unwrap();
+        put(&client, &[("a", "2")]).await;
+        let options = TransactionOptions::new_optimistic().start_timestamp(start);
+        let txn = client.begin_with_options(options).await.unwrap();
+        assert_eq!(txn.start_timestamp(), start);
+        assert_eq!(text(txn.get("a").await.unwrap()).as_deref(), Some("1"));
+        txn.put("a", "3").await.unwrap();
+        assert!(txn.commit().await.unwrap_err().is_conflict());
+        assert_eq!(read(&client, "a").await.as_deref(), Some("2"));
+        client.close().await;
+    })
+    .await;
+}
