@@ -107,7 +107,10 @@ impl Transaction {
 
     /// Has locks released that nothing depends on any more.
     pub(super) fn let_go(&self) {
-        while let Some(plan) = self.state().take_release() {
+        loop {
+            // Not under the transaction's lock: this sends.
+            let plan = self.state().take_release();
+            let Some(plan) = plan else { return };
             let until = self.handle.driver.now() + RELEASE;
             self.handle.driver.spawn(Operation::PessimisticRollback(Box::new(plan)), until);
         }
