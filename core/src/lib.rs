@@ -32,6 +32,7 @@ mod command;
 mod config;
 #[allow(clippy::module_inception, reason = "the type that gives the crate its name")]
 mod core;
+pub mod coverage;
 mod digest;
 mod draw;
 mod error;

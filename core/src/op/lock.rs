@@ -43,6 +43,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::backoff::{Backoff, budget};
 use crate::command::{Cancel, WakeReason};
+use crate::coverage::State;
 use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Piece, Progress};
 use crate::fingerprint::fingerprint64;
@@ -149,6 +150,15 @@ impl LockKeys {
 
     fn next(plan: Arc<LockPlan>, phase: Phase) -> Step {
         Step::Next(Op::Lock(Box::new(Self { plan, phase })))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Locking(_) => State::LockLocking,
+            Phase::Draining(_) => State::LockDraining,
+            Phase::Releasing(..) => State::LockReleasing,
+            Phase::Resting(_) => State::LockResting,
+        }
     }
 
     /// Whether all that is left is to release what was taken.

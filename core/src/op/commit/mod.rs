@@ -76,6 +76,7 @@ use std::sync::Arc;
 
 use crate::backoff::{Backoff, budget};
 use crate::command::Cancel;
+use crate::coverage::State;
 use crate::fanout::Fanout;
 use crate::op::pessimistic_rollback::Release;
 use crate::op::rollback::Undo;
@@ -145,6 +146,19 @@ impl Commit {
 
     fn next(plan: Arc<Plan>, phase: Phase) -> Step {
         Step::Next(Op::Commit(Box::new(Self { plan, phase })))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Linearizing(_) => State::CommitLinearizing,
+            Phase::Prewriting(_) => State::CommitPrewriting,
+            Phase::Inquiring(_) => State::CommitInquiring,
+            Phase::Stamping(_) => State::CommitStamping,
+            Phase::CommittingPrimary(_) => State::CommitCommittingPrimary,
+            Phase::Settling(_) => State::CommitSettling,
+            Phase::RollingBack(_) => State::CommitRollingBack,
+            Phase::Releasing(_) => State::CommitReleasing,
+        }
     }
 
     /// The transaction.
