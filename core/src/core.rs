@@ -348,7 +348,8 @@ impl Core {
     fn wake(&mut self, id: OpId, tag: Tag, wake: Wake) {
         self.step(id, |op, cx| {
             if let Some(state) = op.state() {
-                cx.shared.coverage.met(state, Heard::of_wake(&wake));
+                let heard = Heard::of_wake(&wake, op.awaits(tag));
+                cx.shared.coverage.met(state, heard);
             }
             op.wake(tag, wake, cx)
         });

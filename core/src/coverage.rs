@@ -114,6 +114,9 @@ names! {
         Pause => "pause",
         /// Somebody wants to know what became of the transaction.
         Joined => "joined",
+        /// Whatever answers nothing that is waited for any more: a wait of an earlier state that could
+        /// not be withdrawn.
+        Late => "late",
         /// What only other machines ask for: PD's readiness and answers, the keyspace, the safe point.
         Foreign => "foreign",
         /// The operation's time is up.
@@ -151,8 +154,10 @@ impl State {
 }
 
 impl Input {
-    pub(crate) fn of_wake(wake: &Wake) -> Self {
+    /// `awaited`: the machine still waits for it.
+    pub(crate) fn of_wake(wake: &Wake, awaited: bool) -> Self {
         match wake {
+            _ if !awaited => Self::Late,
             Wake::Call(CallEnd::Answered { .. }) => Self::Answered,
             Wake::Call(CallEnd::Failed { .. }) => Self::Failed,
             Wake::Call(CallEnd::Regroup { .. }) => Self::Regroup,

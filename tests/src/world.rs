@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anatase_cluster::{Cluster, Code, Failure as Broken, Loss, PdMetadata, Status};
+use anatase_core::coverage::Coverage;
 use anatase_core::wire::{Head, Response, TimestampBatch};
 use anatase_core::{
     AskTimestamps, Call, Cancel, Command, CommandId, Config, Core, Error, Event, Failure,
@@ -106,6 +107,8 @@ pub struct World {
     streams: BTreeMap<(Arc<str>, Way), Instant>,
     /// Timestamp streams that have fallen silent.
     mute: BTreeSet<Arc<str>>,
+    /// What the cores of earlier lives have met.
+    met: Coverage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,6 +163,7 @@ impl World {
             life: 0,
             streams: BTreeMap::new(),
             mute: BTreeSet::new(),
+            met: Coverage::new(),
         }
     }
 
@@ -228,11 +232,25 @@ impl World {
         cancel
     }
 
+    /// The client closes. What it is committing or undoing goes on, if time passes.
+    pub fn close(&mut self) {
+        self.core.close(self.now);
+        self.drain_outputs();
+    }
+
+    /// Which inputs the machines of all the client's lives have met in which state.
+    pub fn coverage(&self) -> Coverage {
+        let mut all = self.met.clone();
+        all.merge(self.core.coverage());
+        all
+    }
+
     /// The client's process dies, and another one starts: nobody hears how its operations ended.
     /// What it had sent arrives, or is lost with the connections if the network has no
     /// [strays](Network::strays).
     pub fn crash(&mut self) {
         self.life += 1;
+        self.met.merge(self.core.coverage());
         let seed = self.dice.below(u64::MAX);
         self.core = Core::new(self.config.clone(), seed, self.now);
         self.calls.clear();

@@ -323,6 +323,34 @@ impl Op {
         }
     }
 
+    /// Whether a machine whose steps are counted waits for what comes under this tag.
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        match self {
+            Self::Commit(machine) => machine.awaits(tag),
+            Self::Lock(machine) => machine.awaits(tag),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Lookup(_)
+            | Self::Get(_)
+            | Self::BatchGet(_)
+            | Self::Visible(_)
+            | Self::Rollback(_)
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => true,
+        }
+    }
+
     /// The transaction that it commits.
     pub(crate) fn commits(&self) -> Option<Timestamp> {
         if let Self::Commit(machine) = self { Some(machine.start_ts()) } else { None }

@@ -611,6 +611,18 @@ impl Inquiry {
         }
     }
 
+    /// Whether what comes under this tag is waited for.
+    pub(super) fn awaits(&self, tag: Tag) -> bool {
+        match &self.state {
+            State::New => false,
+            State::Stamping => tag == STAMP,
+            State::Checking(_) => tag == CHECK,
+            State::Recovering(recovering) => recovering.fanout.awaits(tag),
+            State::Pausing => tag == PAUSE,
+            State::Settled(_) => self.round.as_ref().is_some_and(|round| round.fanout.awaits(tag)),
+        }
+    }
+
     /// What is being done, and for whom.
     pub(super) fn stage(&self) -> super::ResolutionStage {
         use super::ResolutionStage as Stage;

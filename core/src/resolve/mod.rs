@@ -389,7 +389,7 @@ impl Shared {
         };
         let heard = match tag {
             inquiry::JOINED => Input::Joined,
-            _ => Input::of_wake(&wake),
+            _ => Input::of_wake(&wake, inquiry.awaits(tag)),
         };
         self.coverage.met(inquiry.state(), heard);
         let id = inquiry.id().clone();

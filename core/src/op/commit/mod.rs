@@ -161,6 +161,19 @@ impl Commit {
         }
     }
 
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        match &self.phase {
+            Phase::Linearizing(stamp) => stamp.awaits(tag),
+            Phase::Prewriting(state) => state.fanout.awaits(tag),
+            Phase::Inquiring(state) => state.awaits(tag),
+            Phase::Stamping(state) => state.stamp.awaits(tag),
+            Phase::CommittingPrimary(state) => state.fanout.awaits(tag),
+            Phase::Settling(fanout) => fanout.awaits(tag),
+            Phase::RollingBack(undo) => undo.awaits(tag),
+            Phase::Releasing(release) => release.awaits(tag),
+        }
+    }
+
     /// The transaction.
     pub(crate) fn start_ts(&self) -> Timestamp {
         self.plan.start_ts

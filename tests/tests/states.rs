@@ -1,0 +1,351 @@
+//! docs/states.md against the machines: every state and every input has its place there, what it calls
+//! impossible never happens, and whatever else it says is seen to happen, here or in a story.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anatase_cluster::{ClusterConfig, CommitWay, Fault, Loss, On, PdFault, RegionFault};
+use anatase_core::coverage::{Coverage, Input, Machine, State};
+use anatase_core::txn::TxnOptions;
+use anatase_core::{
+    CommitPlan, Config, KeyMode, KeyRange, LockKey, LockPlan, LockState, LockWait, Mutation,
+    MutationOp, OpId, Operation, PessimisticPlan, ReadOperation, Reply, ResolveLocksPlan, ScanSpec,
+    Timestamp,
+};
+use anatase_proto::pdpb::ErrorType;
+use anatase_proto::rpc::Rpc;
+use anatase_tests::Dice;
+use anatase_tests::trouble::{KEYS, Trouble};
+use anatase_tests::world::{Network, World, pd_endpoints};
+use bytes::Bytes;
+use quickcheck::{Arbitrary, Gen};
+
+// ---- worlds --------------------------------------------------------------------------------------
+
+/// A transaction that is open.
+#[derive(Clone)]
+struct Txn {
+    start: Timestamp,
+    pessimistic: bool,
+    primary: Option<Bytes>,
+    for_update_ts: Timestamp,
+    held: BTreeMap<Bytes, LockState>,
+}
+
+/// Transactions of all kinds among troubles. Nobody looks at what comes of them: the model test does.
+struct Play {
+    world: World,
+    dice: Dice,
+    open: Vec<Txn>,
+    flying: BTreeMap<OpId, Option<LockPlan>>,
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let members = 1 + 2 * dice.below(2) as usize;
+        let mut shape = ClusterConfig::default().stores(4).pd_members(members);
+        for key in KEYS {
+            if dice.chance(1, 8) {
+                shape = shape.split_keys([key]);
+            }
+        }
+        let cluster = shape.build();
+        let mut config = Config::new(pd_endpoints(&cluster), KeyMode::Txn);
+        config.txn_batch_size = [1, 8, 16 << 10][dice.below(3) as usize];
+        config.max_batches = [1, 2, 128][dice.below(3) as usize];
+        config.max_region_loads = [1, 64][dice.below(2) as usize];
+        config.resolve_lite_threshold = [1, 512][dice.below(2) as usize];
+        config.fate_cache_size = [0, 2_048][dice.below(2) as usize];
+        config.max_background_resolves = [0, 16][dice.below(2) as usize];
+        config.attempt_timeout = Duration::from_millis([400, 3_000][dice.below(2) as usize]);
+        let network = Network { strays: true, ..Network::default() };
+        let world = World::new(cluster, config, network, seed);
+        Self { world, dice, open: Vec::new(), flying: BTreeMap::new() }
+    }
+
+    fn patience(&mut self) -> Duration {
+        Duration::from_millis([5, 50, 500, 5_000, 60_000][self.dice.below(5) as usize])
+    }
+
+    fn keys(&mut self) -> BTreeSet<Bytes> {
+        let many = 1 + self.dice.below(5);
+        let key = |n: u64| Bytes::from_static(KEYS[n as usize]);
+        (0..many).map(|_| key(self.dice.below(KEYS.len() as u64))).collect()
+    }
+
+    fn timestamp(&mut self) -> Option<Timestamp> {
+        match self.world.run(Operation::Timestamp, Duration::from_secs(5)) {
+            Ok(Reply::Timestamp(at)) => Some(at),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    fn submit(&mut self, operation: Operation, lock: Option<LockPlan>) {
+        let patience = self.patience();
+        let op = self.world.submit(operation, patience);
+        self.flying.insert(op, lock);
+    }
+
+    fn collect(&mut self) {
+        let ids: Vec<OpId> = self.flying.keys().copied().collect();
+        for id in ids {
+            let Some(result) = self.world.take(id) else { continue };
+            let Some(Some(plan)) = self.flying.remove(&id) else { continue };
+            let Some(txn) = self.open.iter_mut().find(|txn| txn.start == plan.start_ts) else {
+                continue;
+            };
+            if let Ok(Reply::Locked(reply)) = result {
+                for key in reply.keys.into_iter().filter(|key| key.locked) {
+                    let at = match plan.force {
+                        true => LockState::HeldAt(key.conflict_ts.unwrap_or(plan.for_update_ts)),
+                        false => LockState::Held,
+                    };
+                    txn.held.insert(key.key, at);
+                }
+                txn.for_update_ts = txn.for_update_ts.max(plan.for_update_ts);
+            } else if plan.new_primary {
+                txn.primary = None;
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if let Some(start) = self.timestamp() {
+            let pessimistic = self.dice.chance(1, 2);
+            let held = BTreeMap::new();
+            let txn = Txn { start, pessimistic, primary: None, for_update_ts: start, held };
+            self.open.push(txn);
+            if self.open.len() > 4 {
+                self.open.remove(0);
+            }
+        }
+    }
+
+    fn lock(&mut self) {
+        let Some(at) = self.open.iter().position(|txn| txn.pessimistic) else { return };
+        let keys = self.keys();
+        let for_update_ts = match self.dice.chance(2, 3) {
+            true => self.timestamp(),
+            false => None,
+        };
+        let txn = &mut self.open[at];
+        let for_update_ts = for_update_ts.unwrap_or(txn.for_update_ts);
+        let mut keys: Vec<Bytes> =
+            keys.into_iter().filter(|key| !txn.held.contains_key(key)).collect();
+        let force = self.dice.chance(1, 4);
+        keys.truncate(if force { 1 } else { 9 });
+        let Some(first) = keys.first().cloned() else { return };
+        let new_primary = txn.primary.is_none();
+        let primary = txn.primary.get_or_insert(first).clone();
+        // Lost with a call that is still out: whoever locks has to have it first.
+        let has_primary = keys.contains(&primary);
+        keys.retain(|key| *key >= primary || !has_primary);
+        if keys.is_empty() {
+            return;
+        }
+        let wait = match self.dice.below(4) {
+            0 => LockWait::NoWait,
+            1 => LockWait::Forever,
+            _ => LockWait::For(Duration::from_millis(self.dice.below(2_000))),
+        };
+        let plan = LockPlan {
+            start_ts: txn.start,
+            for_update_ts,
+            primary,
+            new_primary,
+            keys: keys.into_iter().map(LockKey::new).collect(),
+            wait,
+            return_values: self.dice.chance(1, 2),
+            check_existence: false,
+            lock_only_if_exists: false,
+            force,
+            is_first_lock: false,
+            open_for: Duration::ZERO,
+            options: Arc::default(),
+        };
+        self.submit(Operation::Lock(Box::new(plan.clone())), Some(plan));
+    }
+
+    fn commit(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.open.len() as u64) as usize;
+        let txn = self.open.remove(at);
+        let mut mutations: BTreeMap<Bytes, Mutation> = BTreeMap::new();
+        for key in self.keys() {
+            let op = match self.dice.below(6) {
+                0 => MutationOp::Delete,
+                1 => MutationOp::Insert("v".into()),
+                2 => MutationOp::Lock,
+                _ => MutationOp::Put("v".into()),
+            };
+            let locked = match txn.pessimistic && self.dice.chance(1, 4) {
+                true => LockState::CheckAtPrewrite,
+                false => LockState::Not,
+            };
+            mutations.insert(key.clone(), Mutation { locked, ..Mutation::new(key, op) });
+        }
+        for (key, locked) in txn.held {
+            let op = MutationOp::Put("w".into());
+            mutations.insert(key.clone(), Mutation { locked, ..Mutation::new(key, op) });
+        }
+        let primary = txn.primary.filter(|primary| mutations.contains_key(primary));
+        let pessimistic = match (txn.pessimistic, primary) {
+            (true, Some(primary)) => {
+                Some(PessimisticPlan { primary, for_update_ts: txn.for_update_ts })
+            }
+            (true, None) => return,
+            (false, _) => None,
+        };
+        let mut options = TxnOptions::default();
+        options.enable_async_commit = self.dice.chance(1, 2);
+        options.enable_one_pc = self.dice.chance(1, 2);
+        options.causal_consistency = self.dice.chance(1, 4);
+        if self.dice.chance(1, 4) {
+            let later = txn.start.physical_ms() + self.dice.below(1_500);
+            options.commit_wait_until = Timestamp::compose(later, 0);
+            options.commit_wait_timeout = Duration::from_millis(self.dice.below(2_000));
+        }
+        let mutations = mutations.into_values().collect();
+        let options = Arc::new(options);
+        let plan = CommitPlan { options, pessimistic, ..CommitPlan::new(txn.start, mutations) };
+        self.submit(Operation::Commit(Box::new(plan)), None);
+    }
+
+    fn read(&mut self) {
+        let at = match self.dice.chance(1, 8) {
+            true => Some(Timestamp::MAX),
+            false => self.timestamp(),
+        };
+        let Some(at) = at else { return };
+        let keys: Vec<Bytes> = self.keys().into_iter().collect();
+        let op = match self.dice.below(3) {
+            0 => ReadOperation::Get { key: keys[0].clone() },
+            1 => ReadOperation::BatchGet { keys },
+            _ => {
+                let range = KeyRange { start: keys[0].clone(), end: Bytes::new() };
+                let (limit, reverse, key_only) = (9, self.dice.chance(1, 2), false);
+                ReadOperation::Scan(ScanSpec { range, limit, reverse, key_only })
+            }
+        };
+        self.submit(Operation::read(op, at), None);
+    }
+
+    fn sweep(&mut self) {
+        let Some(safe_point) = self.timestamp() else { return };
+        let range = KeyRange { start: Bytes::new(), end: Bytes::new() };
+        let async_commit_only = self.dice.chance(1, 4);
+        let plan = ResolveLocksPlan { range, safe_point, async_commit_only, batch_size: 2 };
+        self.submit(Operation::ResolveLocks(Box::new(plan)), None);
+    }
+
+    fn strike(&mut self, r#gen: &mut Gen) {
+        let loss = if self.dice.chance(1, 3) { Loss::Silent } else { Loss::Reset };
+        let one = match self.dice.chance(1, 2) {
+            true => Fault::DropResponse(loss),
+            false => Fault::DropRequest(loss),
+        };
+        const RPCS: [Rpc; 10] = [
+            Rpc::KvPrewrite,
+            Rpc::KvCommit,
+            Rpc::KvBatchRollback,
+            Rpc::KvPessimisticLock,
+            Rpc::KvPessimisticRollback,
+            Rpc::KvCheckTxnStatus,
+            Rpc::KvCheckSecondaryLocks,
+            Rpc::KvResolveLock,
+            Rpc::PdTso,
+            Rpc::PdBatchScanRegions,
+        ];
+        let pd_says_no = PdFault { kind: ErrorType::Unknown, message: "as drawn".to_owned() };
+        let faults = self.world.cluster.faults();
+        let fault = match self.dice.below(24) {
+            0 => Fault::FallBack(CommitWay::Async),
+            1 => Fault::FallBack(CommitWay::OnePhase),
+            // A commit in one phase that is lost, and a region that splits.
+            2..5 => {
+                let key = KEYS[self.dice.below(KEYS.len() as u64) as usize];
+                let wait = Duration::from_millis(self.dice.below(40));
+                faults.times(1, On::rpc(Rpc::KvPrewrite), one);
+                self.world.later(wait, move |world| {
+                    world.cluster.split(key);
+                });
+                return;
+            }
+            5..8 => one,
+            8..10 => Fault::Delay(Duration::from_millis(self.dice.below(900))),
+            10 => RegionFault::RaftEntryTooLarge { entry_size: 9 << 20 }.into(),
+            11 => pd_says_no.into(),
+            12 => Fault::DoNotWait,
+            _ => return Trouble::arbitrary(r#gen).strike(&mut self.world),
+        };
+        let rpc = RPCS[self.dice.below(RPCS.len() as u64) as usize];
+        let times = [1, 1, 3, 1_000][self.dice.below(4) as usize];
+        faults.times(times, On::rpc(rpc), fault);
+    }
+
+    fn step(&mut self, r#gen: &mut Gen) {
+        match self.dice.below(34) {
+            0..5 => self.begin(),
+            5..10 => self.lock(),
+            10..15 => self.commit(),
+            15..18 => self.read(),
+            18 => self.sweep(),
+            19..24 => self.strike(r#gen),
+            24..27 => {
+                for _ in 0..self.dice.below(24) {
+                    self.world.turn();
+                }
+            }
+            27..30 => {
+                let wait = self.dice.below(3_000);
+                self.world.pass(Duration::from_millis(wait));
+            }
+            30 | 31 => {
+                let at = self.dice.below(self.flying.len().max(1) as u64) as usize;
+                if let Some(op) = self.flying.keys().nth(at).copied() {
+                    self.world.cancel(op);
+                    self.flying.remove(&op);
+                }
+            }
+            32 if self.dice.chance(1, 2) => {
+                self.world.crash();
+                self.flying.clear();
+                self.open.clear();
+            }
+            32 => self.world.mend(),
+            _ => self.world.pass(Duration::from_secs(25)),
+        }
+        self.collect();
+    }
+
+    fn run(seed: u64) -> Coverage {
+        let mut play = Self::new(seed);
+        let mut r#gen = Gen::from_size_and_seed(100, seed);
+        for _ in 0..20 + play.dice.below(60) {
+            play.step(&mut r#gen);
+        }
+        if play.dice.chance(1, 4) {
+            play.world.close();
+        }
+        play.world.heal();
+        play.world.pass(Duration::from_secs(90));
+        play.world.coverage()
+    }
+}
+
+#[test]
+fn explore() {
+    let mut all = Coverage::new();
+    for seed in 0..3000 {
+        all.merge(&Play::run(seed));
+    }
+    for (machine, state, input, count) in all.rows() {
+        if count > 0 {
+            println!("COV {} {} x {}: {count}", machine.name(), state.name(), input.name());
+        }
+    }
+}
