@@ -9,6 +9,8 @@ use crate::KeyMode::Txn;
 use crate::coverage::{Input, State};
 use crate::story::Story;
 
+/// An answer after which a call is not tried again.
+const FATAL: &str = "too_large";
 const THREE: &str = "..k=1 k..q=2 q..=3";
 
 /// A story whose requests are named by their kind.
@@ -72,6 +74,35 @@ impl Tale {
         self.story.pd_lies = false;
     }
 
+    /// No question for timestamps is answered, until `what` is told.
+    #[track_caller]
+    fn refuse_timestamps(&mut self, what: &str) {
+        for _ in 0..2_000 {
+            match self.told.lines().last() {
+                _ if self.told.contains(what) => return,
+                Some(line) if line.starts_with("> ") && line.contains("Tso") => {
+                    self.answer("Tso", "lost");
+                }
+                Some(_) | None => {
+                    self.play("wait");
+                }
+            }
+        }
+        panic!("{what} is not told in\n{}", self.told);
+    }
+
+    /// Nobody answers, until there is nothing left to do.
+    #[track_caller]
+    fn wait_until_idle(&mut self) {
+        for _ in 0..500 {
+            if self.play("idle") == "~ true\n" {
+                return;
+            }
+            self.play("wait");
+        }
+        panic!("it does not end:\n{}", self.told);
+    }
+
     #[track_caller]
     fn has_met(&self, state: State, input: Input) {
         let met = self.story.core.coverage();
@@ -91,18 +122,34 @@ impl Tale {
 #[test]
 fn no_timestamp_for_a_commit_whose_keys_are_locked() {
     let mut tale = Tale::new(&["commit @900.0 a=1", "silence tso", "1 ok"]);
-    while !tale.told.contains("= aborted") {
-        match tale.told.lines().last() {
-            Some(line) if line.starts_with("> ") && line.contains("Tso") => {
-                tale.answer("Tso", "lost");
-            }
-            Some(_) | None => {
-                tale.play("wait");
-            }
-        }
-    }
+    tale.refuse_timestamps("= aborted");
     tale.has_met(State::CommitStamping, Input::NoTimestamp);
     tale.answer("KvBatchRollback a", "ok");
+    tale.is_idle();
+}
+
+/// The same before anything is locked.
+#[test]
+fn no_timestamp_for_a_commit_to_come_after() {
+    let mut tale = Tale::new(&["txn async", "silence tso", "commit @900.0 a=1"]);
+    tale.refuse_timestamps("= aborted");
+    tale.has_met(State::CommitLinearizing, Input::NoTimestamp);
+    tale.is_idle();
+}
+
+/// The primary is committed where it has moved, once PD knows.
+#[test]
+fn a_primary_is_committed_when_pd_knows_its_region_again() {
+    let mut tale = Tale::new(&["commit @900.0 a=1", "1 ok", "silence pd"]);
+    tale.answer("KvCommit a", "region_not_found");
+    tale.wait_for("PD PdGetRegion");
+    tale.mislead(1);
+    tale.has_met(State::CommitCommittingPrimary, Input::NotLocated);
+    tale.wait_for("PD PdGetRegion");
+    tale.has_met(State::CommitCommittingPrimary, Input::Pause);
+    tale.answer("PD PdGetRegion", "ok");
+    let told = tale.answer("KvCommit a", "ok");
+    assert!(told.contains("= committed"), "{told}");
     tale.is_idle();
 }
 
@@ -124,15 +171,16 @@ fn a_commit_settles_when_pd_knows_the_region_again() {
     tale.is_idle();
 }
 
+/// A commit that is dropped before anything is sent gives its pessimistic lock back.
+fn releasing() -> Tale {
+    let start = ["txn async primary a @950.0", "silence tso", "commit @900.0 ^a=1", "cancel 1"];
+    Tale::new(&start)
+}
+
 /// The same with pessimistic locks that are given back.
 #[test]
 fn a_commit_releases_when_pd_knows_the_region_again() {
-    let mut tale = Tale::new(&[
-        "txn async primary a @950.0",
-        "silence tso",
-        "commit @900.0 ^a=1",
-        "cancel 1",
-    ]);
+    let mut tale = releasing();
     tale.play("silence pd");
     tale.answer("KvPessimisticRollback a", "region_not_found");
     tale.wait_for("PD PdGetRegion");
@@ -141,6 +189,37 @@ fn a_commit_releases_when_pd_knows_the_region_again() {
     tale.wait_for("PD PdGetRegion");
     tale.has_met(State::CommitReleasing, Input::Pause);
     tale.answer("PD PdGetRegion", "ok");
+    tale.answer("KvPessimisticRollback a", "ok");
+    tale.is_idle();
+}
+
+/// What cannot be released is left to whoever meets it: where a store refuses …
+#[test]
+fn a_commit_whose_release_is_refused() {
+    let mut tale = releasing();
+    tale.answer("KvPessimisticRollback a", FATAL);
+    tale.has_met(State::CommitReleasing, Input::Failed);
+    tale.is_idle();
+}
+
+/// … or answers nothing.
+#[test]
+fn a_commit_whose_release_is_never_answered() {
+    let mut tale = releasing();
+    tale.wait_until_idle();
+    tale.has_met(State::CommitReleasing, Input::Deadline);
+}
+
+/// A commit in one phase is dropped while a lock in its way is looked into. It has left no lock, and gives
+/// back those of before; what is found is of no interest.
+#[test]
+fn locks_looked_into_for_a_commit_that_was_dropped() {
+    let mut tale =
+        Tale::new(&["txn 1pc causal primary a @950.0", "commit @900.0 ^a=1 b=2"]);
+    tale.answer("KvPrewrite", "locked b primary p of @980.0");
+    assert_eq!(tale.play("cancel 1").lines().next(), Some("~ RollingBack"));
+    assert_eq!(tale.answer("KvCheckTxnStatus p", "alive 30000"), "");
+    tale.has_met(State::CommitReleasing, Input::Late);
     tale.answer("KvPessimisticRollback a", "ok");
     tale.is_idle();
 }
@@ -242,6 +321,36 @@ fn locks_looked_into_for_a_call_that_has_failed() {
     let told = tale.wait_for("= ");
     assert!(told.contains("5ms: Backoff\n= Deadlock"), "{told}");
     tale.has_met(State::LockResting, Input::Pause);
+}
+
+/// The same while another request is out.
+#[test]
+fn locks_looked_into_for_a_call_that_waits_for_its_requests() {
+    let mut tale = Tale::new(&["lock @1000.0 @1000.5 primary p a m q"]);
+    tale.answer("KvPessimisticLock q", "locked q primary b of @980.0");
+    tale.answer("KvPessimisticLock m", DEADLOCK);
+    assert_eq!(tale.answer("KvCheckTxnStatus b", "alive 30000"), "");
+    tale.has_met(State::LockDraining, Input::Late);
+    let told = tale.answer("KvPessimisticLock a", "ok");
+    assert!(told.contains("KvPessimisticRollback a"), "{told}");
+}
+
+/// A release that nobody answers is given up.
+#[test]
+fn a_release_that_is_never_answered_is_given_up() {
+    let mut tale = Tale::new(&["lock @1000.0 @1000.5 primary a new a", "cancel 1", "1 ok"]);
+    tale.wait_until_idle();
+    tale.has_met(State::LockReleasing, Input::Deadline);
+}
+
+/// A lock that names a primary that is none cannot be looked into.
+#[test]
+fn a_lock_call_that_meets_a_corrupt_lock() {
+    let mut tale = Tale::new(&["lock @1000.0 @1000.5 primary a new a"]);
+    tale.answer("KvPessimisticLock a", "locked a primary p of @980.0");
+    let told = tale.answer("KvCheckTxnStatus p", "primary_mismatch p primary z of @980.0");
+    assert!(told.contains("= Protocol"), "{told}");
+    tale.has_met(State::LockLocking, Input::NotResolved);
 }
 
 // ---- inquiry -------------------------------------------------------------------------------------
@@ -357,4 +466,36 @@ fn locks_are_cleaned_when_pd_knows_the_region_again() {
     tale.answer("PD PdGetRegion", "ok");
     let told = tale.answer("KvResolveLock a", "ok");
     assert!(told.contains("KvPrewrite a"), "{told}");
+}
+
+/// PD is there and gives no timestamp: whoever waits hears it.
+#[test]
+fn no_timestamp_to_judge_a_lock_by() {
+    let mut tale = Tale::new(&["tget a @990.0", "silence tso"]);
+    tale.answer("KvGet a", "locked a primary p of @980.0");
+    tale.refuse_timestamps("= ");
+    tale.has_met(State::InquiryStamping, Input::NoTimestamp);
+    assert_eq!(tale.play("resolving"), "");
+}
+
+/// A secondary that cannot be asked leaves the transaction undecided.
+#[test]
+fn a_recovery_that_cannot_ask() {
+    let mut tale = recovering();
+    let told = tale.answer("KvCheckSecondaryLocks a", FATAL);
+    assert!(told.contains("= "), "{told}");
+    tale.has_met(State::InquiryRecovering, Input::Failed);
+    assert_eq!(tale.play("resolving"), "");
+}
+
+/// Another reader comes while the primary is not there yet, and is counted in.
+#[test]
+fn a_reader_joins_during_a_pause() {
+    let mut tale = without_trace();
+    tale.play("tget a @991.0");
+    assert_eq!(tale.answer("KvGet a @991.0", "locked a primary b of @980.0 async"), "");
+    tale.has_met(State::InquiryPausing, Input::Joined);
+    tale.wait_for("Tso");
+    let told = tale.answer("Tso", "ok");
+    assert!(told.contains("KvCheckTxnStatus b of @980.0 for @991.0"), "{told}");
 }
