@@ -214,8 +214,7 @@ fn a_commit_whose_release_is_never_answered() {
 /// back those of before; what is found is of no interest.
 #[test]
 fn locks_looked_into_for_a_commit_that_was_dropped() {
-    let mut tale =
-        Tale::new(&["txn 1pc causal primary a @950.0", "commit @900.0 ^a=1 b=2"]);
+    let mut tale = Tale::new(&["txn 1pc causal primary a @950.0", "commit @900.0 ^a=1 b=2"]);
     tale.answer("KvPrewrite", "locked b primary p of @980.0");
     assert_eq!(tale.play("cancel 1").lines().next(), Some("~ RollingBack"));
     assert_eq!(tale.answer("KvCheckTxnStatus p", "alive 30000"), "");
@@ -333,6 +332,22 @@ fn locks_looked_into_for_a_call_that_waits_for_its_requests() {
     tale.has_met(State::LockDraining, Input::Late);
     let told = tale.answer("KvPessimisticLock a", "ok");
     assert!(told.contains("KvPessimisticRollback a"), "{told}");
+}
+
+/// What a call may have locked is released where it has moved, once PD knows.
+#[test]
+fn a_lock_is_released_when_pd_knows_its_region_again() {
+    let mut tale = Tale::new(&["lock @1000.0 @1000.5 primary a new a", "cancel 1", "1 ok"]);
+    tale.play("silence pd");
+    tale.answer("KvPessimisticRollback a", "region_not_found");
+    tale.wait_for("PD PdGetRegion");
+    tale.mislead(1);
+    tale.has_met(State::LockReleasing, Input::NotLocated);
+    tale.wait_for("PD PdGetRegion");
+    tale.has_met(State::LockReleasing, Input::Pause);
+    tale.answer("PD PdGetRegion", "ok");
+    tale.answer("KvPessimisticRollback a", "ok");
+    tale.is_idle();
 }
 
 /// A release that nobody answers is given up.
