@@ -521,8 +521,11 @@ const STORIES: &[(&str, &[(State, Input)])] = &[
 /// What stands for «cannot occur».
 const NEVER: &str = "—";
 
+/// Machine, state and input, as the page names them.
+type Place = (String, String, String);
+
 /// The page's word for each pair, by the names in it; and what is wrong with its tables.
-fn page(text: &str) -> (BTreeMap<(String, String, String), String>, Vec<String>) {
+fn page(text: &str) -> (BTreeMap<Place, String>, Vec<String>) {
     let mut cells = BTreeMap::new();
     let mut wrong = Vec::new();
     let (mut machine, mut columns) = (String::new(), Vec::new());
