@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use crate::codec::KeyCodec;
 use crate::command::{Cancel, Command, Event, Full, Input, Notice, WakeReason, Wakeup};
 use crate::config::Config;
+use crate::coverage::{Coverage, Input as Heard};
 use crate::digest::digest_of;
 use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
@@ -81,6 +82,7 @@ impl Core {
             ready: Default::default(),
             draws: Draws::new(seed, SHARED_STREAM),
             encoder: Encoder::default(),
+            coverage: Coverage::new(),
             stats: Stats::default(),
         };
         Self { ops: Slab::new(), shared }
@@ -264,6 +266,12 @@ impl Core {
         &self.shared.stats
     }
 
+    /// Which inputs the commits, lock calls and inquiries have met in which of their states, and how
+    /// often. Not part of the [digest](Core::digest).
+    pub fn coverage(&self) -> &Coverage {
+        &self.shared.coverage
+    }
+
     /// The id of the cluster, as PD's members name it: what an operation may rely on once it has got
     /// past [`Operation::Ready`]. 0 before.
     pub fn cluster_id(&self) -> u64 {
@@ -338,7 +346,13 @@ impl Core {
     }
 
     fn wake(&mut self, id: OpId, tag: Tag, wake: Wake) {
-        self.step(id, |op, cx| op.wake(tag, wake, cx));
+        self.step(id, |op, cx| {
+            if let Some(state) = op.state() {
+                let heard = Heard::of_wake(&wake, op.awaits(tag));
+                cx.shared.coverage.met(state, heard);
+            }
+            op.wake(tag, wake, cx)
+        });
     }
 
     fn step(&mut self, id: OpId, step: impl FnOnce(Op, &mut Cx<'_>) -> Step) {
@@ -394,6 +408,9 @@ impl Core {
         }
         let mut cancel = Cancel::Unknown;
         self.step(id, |op, cx| {
+            if let Some(state) = op.state() {
+                cx.shared.coverage.met(state, Heard::of_stop(why));
+            }
             let (told, step) = op.stop(why, cx);
             cancel = told;
             step

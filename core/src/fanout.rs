@@ -190,6 +190,13 @@ impl<J: Job> Fanout<J> {
         (self.first_tag..self.next_tag).contains(&tag)
     }
 
+    /// Whether something is yet to come under this tag.
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        self.locating == Some(tag)
+            || self.flying.contains_key(&tag)
+            || self.parked.contains_key(&tag)
+    }
+
     /// The number after the last one given.
     pub(crate) fn end_tag(&self) -> Tag {
         self.next_tag

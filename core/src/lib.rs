@@ -32,6 +32,9 @@ mod command;
 mod config;
 #[allow(clippy::module_inception, reason = "the type that gives the crate its name")]
 mod core;
+pub mod coverage;
+#[cfg(test)]
+mod coverage_stories;
 mod digest;
 mod draw;
 mod error;

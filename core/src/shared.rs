@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use crate::codec::KeyCodec;
 use crate::command::{Call, Command, Destination, Event, WakeReason};
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::draw::Draws;
 use crate::error::{Error, Failure};
 use crate::heartbeat::Heartbeats;
@@ -220,6 +221,7 @@ pub(crate) struct Shared {
     /// For draws that belong to no operation.
     pub(crate) draws: Draws,
     pub(crate) encoder: Encoder,
+    pub(crate) coverage: Coverage,
     pub(crate) stats: Stats,
 }
 

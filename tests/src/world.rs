@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anatase_cluster::{Cluster, Code, Failure as Broken, Loss, PdMetadata, Served, Status, Ticket};
+use anatase_core::coverage::Coverage;
 use anatase_core::wire::{Head, Response, TimestampBatch};
 use anatase_core::{
     AskTimestamps, Call, Cancel, Command, CommandId, Config, Core, Error, Event, Failure,
@@ -109,6 +110,8 @@ pub struct World {
     mute: BTreeSet<Arc<str>>,
     /// Calls that wait at a store for a lock: of which life, and where.
     parked: BTreeMap<Ticket, (u64, CommandId, Arc<str>)>,
+    /// What the cores of earlier lives have met.
+    met: Coverage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +167,7 @@ impl World {
             streams: BTreeMap::new(),
             mute: BTreeSet::new(),
             parked: BTreeMap::new(),
+            met: Coverage::new(),
         }
     }
 
@@ -232,11 +236,25 @@ impl World {
         cancel
     }
 
+    /// The client closes. What it is committing or undoing goes on, if time passes.
+    pub fn close(&mut self) {
+        self.core.close(self.now);
+        self.drain_outputs();
+    }
+
+    /// Which inputs the machines of all the client's lives have met in which state.
+    pub fn coverage(&self) -> Coverage {
+        let mut all = self.met.clone();
+        all.merge(self.core.coverage());
+        all
+    }
+
     /// The client's process dies, and another one starts: nobody hears how its operations ended.
     /// What it had sent arrives, or is lost with the connections if the network has no
     /// [strays](Network::strays).
     pub fn crash(&mut self) {
         self.life += 1;
+        self.met.merge(self.core.coverage());
         let seed = self.dice.below(u64::MAX);
         self.core = Core::new(self.config.clone(), seed, self.now);
         self.calls.clear();

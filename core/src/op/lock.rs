@@ -43,6 +43,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::backoff::{Backoff, budget};
 use crate::command::{Cancel, WakeReason};
+use crate::coverage::State;
 use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Piece, Progress};
 use crate::fingerprint::fingerprint64;
@@ -81,7 +82,8 @@ enum Phase {
     Locking(Locking),
     Draining(Draining),
     Releasing(Release, Option<Error>),
-    Resting(Error),
+    /// Under the pause with this tag.
+    Resting(Error, Tag),
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -151,11 +153,29 @@ impl LockKeys {
         Step::Next(Op::Lock(Box::new(Self { plan, phase })))
     }
 
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Locking(_) => State::LockLocking,
+            Phase::Draining(_) => State::LockDraining,
+            Phase::Releasing(..) => State::LockReleasing,
+            Phase::Resting(..) => State::LockResting,
+        }
+    }
+
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        match &self.phase {
+            Phase::Locking(state) => state.fanout.awaits(tag),
+            Phase::Draining(state) => state.fanout.awaits(tag),
+            Phase::Releasing(release, _) => release.awaits(tag),
+            Phase::Resting(_, pause) => *pause == tag,
+        }
+    }
+
     /// Whether all that is left is to release what was taken.
     pub(crate) fn is_releasing(&self) -> bool {
         match self.phase {
             Phase::Locking(_) => false,
-            Phase::Draining(_) | Phase::Releasing(..) | Phase::Resting(_) => true,
+            Phase::Draining(_) | Phase::Releasing(..) | Phase::Resting(..) => true,
         }
     }
 
@@ -171,9 +191,10 @@ impl LockKeys {
                     Released::Over(result) => Self::released(plan, result, report, rest, cx),
                 }
             }
-            Phase::Resting(error) => match wake {
-                Wake::Pause => Step::Done(Err(error)),
-                _ => Self::next(plan, Phase::Resting(error)),
+            // Not a late pause of the locking.
+            Phase::Resting(error, pause) => match wake {
+                Wake::Pause if tag == pause => Step::Done(Err(error)),
+                _ => Self::next(plan, Phase::Resting(error, pause)),
             },
         }
     }
@@ -326,7 +347,7 @@ impl LockKeys {
             }
             (Ok(()) | Err(_), _) => {
                 cx.pause(tag, AFTER_DEADLOCK, WakeReason::Backoff);
-                Self::next(plan, Phase::Resting(error))
+                Self::next(plan, Phase::Resting(error, tag))
             }
         }
     }
@@ -366,7 +387,7 @@ impl LockKeys {
                     (Cancel::RollingBack, Step::Finished)
                 }
             },
-            Phase::Resting(error) => (Cancel::Stopped, Step::Done(Err(error))),
+            Phase::Resting(error, _) => (Cancel::Stopped, Step::Done(Err(error))),
         }
     }
 }

@@ -50,6 +50,7 @@ mod visible;
 use std::time::Duration;
 
 use crate::command::Cancel;
+use crate::coverage::State;
 use crate::error::{Error, ErrorKind};
 use crate::operation::{Operation, RawOperation, ReadOperation, Reply};
 use crate::region_call::Abandoned;
@@ -291,6 +292,62 @@ impl Op {
             | Self::ScanLocks(_)
             | Self::ResolveLocks(_)
             | Self::TxnStatus(_) => false,
+        }
+    }
+
+    /// Where it is, if its steps are counted.
+    pub(crate) fn state(&self) -> Option<State> {
+        match self {
+            Self::Commit(machine) => Some(machine.state()),
+            Self::Lock(machine) => Some(machine.state()),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Lookup(_)
+            | Self::Get(_)
+            | Self::BatchGet(_)
+            | Self::Visible(_)
+            | Self::Rollback(_)
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => None,
+        }
+    }
+
+    /// Whether a machine whose steps are counted waits for what comes under this tag.
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        match self {
+            Self::Commit(machine) => machine.awaits(tag),
+            Self::Lock(machine) => machine.awaits(tag),
+            Self::Starting(_)
+            | Self::Ready
+            | Self::Timestamp
+            | Self::Clock(_)
+            | Self::Checking(_)
+            | Self::RawPoint(_)
+            | Self::RawBatch(_)
+            | Self::RawRange(_)
+            | Self::Scan(_)
+            | Self::BatchScan(_)
+            | Self::Regions(_)
+            | Self::Lookup(_)
+            | Self::Get(_)
+            | Self::BatchGet(_)
+            | Self::Visible(_)
+            | Self::Rollback(_)
+            | Self::PessimisticRollback(_)
+            | Self::ScanLocks(_)
+            | Self::ResolveLocks(_)
+            | Self::TxnStatus(_) => true,
         }
     }
 

@@ -69,6 +69,10 @@ impl Release {
         self.fanout.is_done()
     }
 
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        self.fanout.awaits(tag)
+    }
+
     pub(crate) fn wake(mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Released {
         let failed = match self.fanout.wake(tag, wake, cx) {
             Progress::Nothing => None,

@@ -67,6 +67,10 @@ impl Undo {
         fanout
     }
 
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        self.fanout.awaits(tag)
+    }
+
     pub(crate) fn wake(&mut self, tag: Tag, wake: Wake, cx: &mut Cx<'_>) -> Undone {
         match self.fanout.wake(tag, wake, cx) {
             Progress::Nothing => {}

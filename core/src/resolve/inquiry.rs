@@ -8,6 +8,7 @@ use anatase_proto::rpc::Rpc;
 
 use crate::backoff::{Backoff, BackoffKind, budget};
 use crate::command::WakeReason;
+use crate::coverage;
 use crate::error::Error;
 use crate::fanout::{Fanout, Progress};
 use crate::operation::Key;
@@ -598,6 +599,29 @@ impl Inquiry {
     }
 
     // ---- facts ---------------------------------------------------------------------------------
+
+    pub(super) fn state(&self) -> coverage::State {
+        match self.state {
+            State::New => coverage::State::InquiryNew,
+            State::Stamping => coverage::State::InquiryStamping,
+            State::Checking(_) => coverage::State::InquiryChecking,
+            State::Recovering(_) => coverage::State::InquiryRecovering,
+            State::Pausing => coverage::State::InquiryPausing,
+            State::Settled(_) => coverage::State::InquirySettled,
+        }
+    }
+
+    /// Whether what comes under this tag is waited for.
+    pub(super) fn awaits(&self, tag: Tag) -> bool {
+        match &self.state {
+            State::New => false,
+            State::Stamping => tag == STAMP,
+            State::Checking(_) => tag == CHECK,
+            State::Recovering(recovering) => recovering.fanout.awaits(tag),
+            State::Pausing => tag == PAUSE,
+            State::Settled(_) => self.round.as_ref().is_some_and(|round| round.fanout.awaits(tag)),
+        }
+    }
 
     /// What is being done, and for whom.
     pub(super) fn stage(&self) -> super::ResolutionStage {

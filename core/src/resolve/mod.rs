@@ -69,6 +69,7 @@ mod stories;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::coverage::Input;
 use crate::error::{Error, ErrorKind};
 use crate::id::{Handle, OpId};
 use crate::operation::Key;
@@ -386,6 +387,11 @@ impl Shared {
         let Some(inquiry) = self.resolver.inquiries.take(handle) else {
             return;
         };
+        let heard = match tag {
+            inquiry::JOINED => Input::Joined,
+            _ => Input::of_wake(&wake, inquiry.awaits(tag)),
+        };
+        self.coverage.met(inquiry.state(), heard);
         let id = inquiry.id().clone();
         let mut draws = self.draws;
         let owner = Owner::Resolution(handle);

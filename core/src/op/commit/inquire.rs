@@ -33,6 +33,10 @@ pub(super) struct Inquiring {
 }
 
 impl Inquiring {
+    pub(super) fn awaits(&self, tag: Tag) -> bool {
+        tag == self.tag
+    }
+
     pub(super) fn end_tag(&self) -> Tag {
         self.tag + 1
     }

@@ -76,6 +76,7 @@ use std::sync::Arc;
 
 use crate::backoff::{Backoff, budget};
 use crate::command::Cancel;
+use crate::coverage::State;
 use crate::fanout::Fanout;
 use crate::op::pessimistic_rollback::Release;
 use crate::op::rollback::Undo;
@@ -145,6 +146,32 @@ impl Commit {
 
     fn next(plan: Arc<Plan>, phase: Phase) -> Step {
         Step::Next(Op::Commit(Box::new(Self { plan, phase })))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.phase {
+            Phase::Linearizing(_) => State::CommitLinearizing,
+            Phase::Prewriting(_) => State::CommitPrewriting,
+            Phase::Inquiring(_) => State::CommitInquiring,
+            Phase::Stamping(_) => State::CommitStamping,
+            Phase::CommittingPrimary(_) => State::CommitCommittingPrimary,
+            Phase::Settling(_) => State::CommitSettling,
+            Phase::RollingBack(_) => State::CommitRollingBack,
+            Phase::Releasing(_) => State::CommitReleasing,
+        }
+    }
+
+    pub(crate) fn awaits(&self, tag: Tag) -> bool {
+        match &self.phase {
+            Phase::Linearizing(stamp) => stamp.awaits(tag),
+            Phase::Prewriting(state) => state.fanout.awaits(tag),
+            Phase::Inquiring(state) => state.awaits(tag),
+            Phase::Stamping(state) => state.stamp.awaits(tag),
+            Phase::CommittingPrimary(state) => state.fanout.awaits(tag),
+            Phase::Settling(fanout) => fanout.awaits(tag),
+            Phase::RollingBack(undo) => undo.awaits(tag),
+            Phase::Releasing(release) => release.awaits(tag),
+        }
     }
 
     /// The transaction.

@@ -35,6 +35,11 @@ impl Stamp {
         Self { lag: None, next_tag }
     }
 
+    /// A timestamp, or its own pause, and not a late one of an earlier phase.
+    pub(super) fn awaits(&self, tag: Tag) -> bool {
+        tag == STAMP || (self.lag.is_some() && tag + 1 == self.next_tag)
+    }
+
     pub(super) fn wake(
         mut self,
         options: &TxnOptions,
@@ -51,8 +56,7 @@ impl Stamp {
                 Some(_) | None => Stamped::Over(Ok(at), self.next_tag),
             },
             Wake::Timestamp(Err(error)) => Stamped::Over(Err(error), self.next_tag),
-            // Its own pause, and not a late one of an earlier phase.
-            Wake::Pause if self.lag.is_some() && tag + 1 == self.next_tag => {
+            Wake::Pause if self.awaits(tag) => {
                 cx.timestamp(STAMP);
                 Stamped::Going(self)
             }
