@@ -322,6 +322,26 @@ fn locks_looked_into_for_a_call_that_has_failed() {
     tale.has_met(State::LockResting, Input::Pause);
 }
 
+/// A pause before asking for another key again ends within the moment, and does not cut it short.
+#[test]
+fn a_late_pause_is_not_the_moment_before_a_deadlock_is_told() {
+    let mut tale = Tale::new(&["lock @1000.0 @1000.5 primary p a m q"]);
+    tale.answer("KvPessimisticLock q", "locked q primary b of @980.0 updated 100");
+    let pause = tale.story.core.poll_timeout().expect("a pause").at;
+    let rest = pause.since(tale.story.now).saturating_sub(Duration::from_millis(2));
+    tale.story.pass(rest);
+    resting(&mut tale);
+    if tale.told.contains("KvPessimisticRollback q") {
+        tale.answer("KvPessimisticRollback q", "ok");
+    }
+    let told = tale.play("wait");
+    assert!(told.contains("LockWait") && !told.contains("= "), "{told}");
+    tale.has_met(State::LockResting, Input::Late);
+    let told = tale.play("wait");
+    assert!(told.contains("Backoff\n= Deadlock"), "{told}");
+    tale.is_idle();
+}
+
 /// The same while another request is out.
 #[test]
 fn locks_looked_into_for_a_call_that_waits_for_its_requests() {

@@ -17,6 +17,7 @@ use quickcheck::{Gen, QuickCheck};
 use crate::chance::Chance;
 use crate::messages::World;
 use crate::script::{Ending, Script, Step, operation, options};
+use crate::states;
 use crate::watch::{Watch, id_of};
 
 /// How many wake-ups a run may need after its last step. The longest chain of waits is that of
@@ -323,6 +324,7 @@ impl Run {
         }
         assert_eq!(self.core.poll_timeout(), None, "it never comes to rest");
         self.watch.nothing_is_left();
+        states::hold(self.core.coverage());
         assert!(self.core.is_idle());
         self.compare();
     }

@@ -13,4 +13,5 @@ mod by_hand;
 mod chance;
 mod messages;
 mod script;
+mod states;
 mod watch;
