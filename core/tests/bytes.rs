@@ -1,5 +1,10 @@
 //! How many bytes a commit puts on the wire (peers.md D5): in two phases hardly more than its mutations,
 //! and asynchronously no more than the names of its keys once again.
+//!
+//! Counted is the whole message of each request, its context included: what `Request::encode` appends.
+//! Not counted is what the transport puts around it: the 5 bytes of gRPC and 9 of HTTP/2 for each
+//! message or frame, headers, TCP. A prewrite has about thirteen kilobytes here, so that is next to
+//! nothing. A mutation's bytes are those of its key and its value, 1 320 000 in all.
 
 mod support;
 
@@ -94,7 +99,8 @@ fn d5_a_commit_ships_its_mutations_once() {
     assert_eq!((sent.requests, sent.secondaries), (regions, 0));
     let mutations = keys * (KEY_LEN + VALUE_LEN);
     assert!(sent.prewrites * 10 <= mutations * 11, "{} for {mutations}", sent.prewrites);
-    // The second phase names the keys again: two bytes each, and the head of a request.
+    // Measured: 1 408 188, which is 1.07 times its mutations. The second phase names the keys again: two
+    // bytes each, and the head of a request. Measured: 347 688, so both together 1.33 times.
     assert!(sent.commits <= keys * (KEY_LEN + 2) + regions * 200, "{}", sent.commits);
 }
 

@@ -555,3 +555,34 @@ async fn a_transaction_begins_where_it_is_told() {
     })
     .await;
 }
+
+/// What docs/transactions.md says of reads: those of a pessimistic transaction are as of its start, and
+/// protect nothing; what is read for update is what is there, and stays.
+#[tokio::test]
+async fn only_what_is_read_for_update_is_safe_from_a_lost_update() {
+    bounded(async {
+        let server = serve(3, &["g"]).await;
+        let client = client(&server).await;
+        for (for_update, left) in [(false, "11"), (true, "111")] {
+            put(&client, &[("n", "1")]).await;
+            let txn = client.begin_pessimistic().await.unwrap();
+            let mut seen = text(txn.get("n").await.unwrap()).unwrap();
+            put(&client, &[("n", "11")]).await;
+            if for_update {
+                seen = text(txn.get_for_update("n").await.unwrap()).unwrap();
+                assert_eq!(
+                    text(txn.get("n").await.unwrap()).as_deref(),
+                    Some("1"),
+                    "as of its start"
+                );
+            }
+            txn.put("n", format!("{seen}1")).await.unwrap();
+            // Its lock is younger than the other's commit, so this is no conflict.
+            txn.commit().await.unwrap();
+            assert_eq!(read(&client, "n").await.as_deref(), Some(left));
+        }
+        client.close().await;
+        assert!(locked(&server).is_empty());
+    })
+    .await;
+}
