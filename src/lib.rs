@@ -114,3 +114,8 @@ pub use anatase_client::{RawClient, TransactionClient};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The samples of docs/transactions.md compile.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../docs/transactions.md")]
+struct Transactions;

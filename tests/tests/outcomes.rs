@@ -248,3 +248,28 @@ fn what_is_told_of_a_commit_is_what_became_of_it() {
     let docs = std::fs::read_to_string(docs).unwrap_or_default();
     assert!(docs.contains(&table), "docs/transactions.md has another table:\n{table}");
 }
+
+/// Whoever adds a kind of error says in `docs/transactions.md` what is to be done with it.
+#[test]
+fn each_kind_of_error_is_told_about() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let source = std::fs::read_to_string(format!("{root}/core/src/error.rs")).unwrap();
+    let docs = std::fs::read_to_string(format!("{root}/docs/transactions.md")).unwrap();
+    let (_, kinds) = source.split_once("pub enum ErrorKind {\n").expect("the kinds");
+    let (kinds, _) = kinds.split_once("\n}\n").expect("their end");
+    // Variants stand four blanks in, their fields eight.
+    let names = kinds.lines().filter_map(|line| {
+        let rest = line.strip_prefix("    ")?;
+        let name = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        name.starts_with(|c: char| c.is_ascii_uppercase()).then_some(name)
+    });
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() > 30 && names.contains(&"Deadlock"), "{names:?}");
+    let rows: Vec<&str> = docs.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in names {
+        let told = rows.iter().any(|row| {
+            row.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{name}`")))
+        });
+        assert!(told, "docs/transactions.md does not say what to do with {name}");
+    }
+}
