@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anatase::{CommitOutcome, ErrorKind, KvPair, Transaction, TransactionClient};
+use anatase::{
+    CommitOutcome, ErrorKind, KvPair, Transaction, TransactionClient, TransactionOptions,
+};
 use anatase_cluster::serve::Server;
 use anatase_cluster::{Fault, Loss, On, RegionFault};
 use anatase_proto::rpc::Rpc;
@@ -217,6 +219,71 @@ async fn d3_a_lost_connection_in_the_commit_is_undetermined() {
             assert_eq!(read(&client, "z").await, value, "all or nothing");
         }
         client.close().await;
+    })
+    .await;
+}
+
+/// docs/transactions.md, «Outcomes»: a transaction that inserts a key of its own may be run again after an
+/// undetermined commit, and takes effect once, whether the first run did or not.
+#[tokio::test]
+async fn a_key_of_its_own_makes_an_undetermined_transaction_safe_to_run_again() {
+    bounded(async {
+        let server = serve(3, &["g"]).await;
+        let client = client(&server).await;
+        let two_phases = TransactionOptions::new_optimistic();
+        let mut stock = 100;
+        put(&client, &[("stock", "100")]).await;
+        for (n, (options, rpc, fault, executed)) in [
+            (two_phases.clone(), Rpc::KvCommit, Fault::DropResponse(Loss::Reset), true),
+            (two_phases.clone(), Rpc::KvCommit, Fault::DropRequest(Loss::Reset), false),
+            (
+                two_phases.clone().use_async_commit(),
+                Rpc::KvPrewrite,
+                Fault::DropResponse(Loss::Reset),
+                true,
+            ),
+            (
+                two_phases.use_async_commit(),
+                Rpc::KvPrewrite,
+                Fault::DropRequest(Loss::Reset),
+                false,
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let take_one = async || {
+                let txn = client.begin_with_options(options.clone()).await.unwrap();
+                txn.insert(format!("order/{n}"), "1 widget").await.unwrap();
+                let left = txn.get("stock").await.unwrap().expect("a number");
+                let left: u64 = String::from_utf8_lossy(&left).parse().unwrap();
+                txn.put("stock", (left - 1).to_string()).await.unwrap();
+                txn
+            };
+            server.with(|cluster| cluster.faults().always(On::rpc(rpc), fault));
+            let txn = take_one().await;
+            let outcome = txn.commit().timeout(Duration::from_millis(600)).outcome().await;
+            assert!(matches!(outcome, CommitOutcome::Undetermined(_)), "{n}: {outcome:?}");
+            server.with(|cluster| cluster.faults().clear());
+            let again = loop {
+                match take_one().await.commit_outcome().await {
+                    CommitOutcome::Aborted(error) if error.is_conflict() => {}
+                    told => break told,
+                }
+            };
+            match again {
+                CommitOutcome::Committed { .. } => assert!(!executed, "{n}"),
+                CommitOutcome::Aborted(error) => {
+                    let exists = matches!(error.kind(), ErrorKind::KeyExists { .. });
+                    assert!(exists && executed, "{n}: {error:?}");
+                }
+                CommitOutcome::Undetermined(error) => panic!("{n}: {error:?}"),
+            }
+            stock -= 1;
+            assert_eq!(read(&client, "stock").await, Some(stock.to_string()), "{n}: once");
+        }
+        client.close().await;
+        assert_eq!(server.with(|cluster| cluster.locks().len()), 0);
     })
     .await;
 }
