@@ -10,6 +10,8 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Progress};
 use crate::op::Step;
+#[cfg(anatase_planted)]
+use crate::op::commit::outcome::{self, Verdict};
 use crate::op::commit::outcome::{Decided, Evidence, Phase as Deciding, Said};
 use crate::op::commit::plan::Plan;
 use crate::op::commit::prewrite::AllPrewritten;
@@ -84,6 +86,9 @@ impl Commit {
         let job = CommitJob { plan: plan.clone(), at, async_commit: false };
         let (max_batches, lead) = (cx.shared.config.max_batches, plan.lead);
         let mut fanout = Fanout::new(job, backoff.fork(), max_batches, first_tag).gate(lead);
+        if planted!(plan, SecondariesWithPrimary) {
+            fanout.open();
+        }
         fanout.advance(cx);
         let state = CommittingPrimary { proof, given_up, fanout, backoff };
         Self::next(plan, Phase::CommittingPrimary(state))
@@ -138,6 +143,16 @@ impl Commit {
         let next_tag = state.fanout.end_tag();
         state.fanout.abandon(cx);
         let evidence = CommittingPrimary::evidence(said, lost);
+        #[cfg(anatase_planted)]
+        if outcome::verdict(evidence) == Verdict::Undetermined {
+            if planted!(plan, DoubtToldAsCommitted) {
+                let (acknowledged, given_up, _) = state.acknowledged();
+                return Self::committed(plan, Decided::by_primary(acknowledged), given_up, cx);
+            }
+            if planted!(plan, DoubtCleanedUp) {
+                return Self::tear(plan, error, next_tag, cx);
+            }
+        }
         Self::end(plan, evidence, error, Left::Locks, next_tag, cx)
     }
 

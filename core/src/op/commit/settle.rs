@@ -63,7 +63,14 @@ impl Commit {
         cx: &mut Cx<'_>,
     ) -> Step {
         cx.shared.stop_keep_alive(plan.start_ts);
-        let outcome = committed(decided.at(), decided.by(), fallbacks);
+        let mut at = decided.at();
+        if planted!(plan, OtherTimestampTold) && decided.by() == CommittedBy::Async {
+            at = plan.start_ts.next();
+        }
+        let outcome = committed(at, decided.by(), fallbacks);
+        if planted!(plan, SecondariesNotSettled) {
+            fanout.abandon(cx);
+        }
         fanout.advance(cx);
         if fanout.is_done() {
             return Step::Done(outcome);
@@ -113,9 +120,28 @@ impl Commit {
         cx: &mut Cx<'_>,
     ) -> Step {
         match outcome::verdict(evidence) {
+            Verdict::Undetermined if planted!(plan, DoubtToldAsAborted) => {
+                cx.shared.stop_keep_alive(plan.start_ts);
+                Step::Done(Ok(Reply::Commit(CommitOutcome::Aborted(error.certain()))))
+            }
             Verdict::Aborted => Self::abort(plan, error, left, first_tag, cx),
             Verdict::Undetermined => Self::in_doubt(&plan, error, cx),
         }
+    }
+
+    /// Undoes what may be committed, its primary last.
+    #[cfg(anatase_planted)]
+    pub(super) fn tear(plan: Arc<Plan>, error: Error, first_tag: Tag, cx: &mut Cx<'_>) -> Step {
+        let mut keys: Vec<Key> = plan.locked.iter().rev().cloned().collect();
+        keys.sort_by_key(|key| *key == plan.primary);
+        let first = keys.remove(0);
+        let undo = Undo::start(plan.start_ts, first, keys, None, first_tag, cx);
+        let outcome = match Self::in_doubt(&plan, error, cx) {
+            Step::Done(outcome) => outcome,
+            step => return step,
+        };
+        let op = Op::Commit(Box::new(Self { plan, phase: Phase::RollingBack(undo) }));
+        Step::Detach(outcome, op, budget::CLEANUP)
     }
 
     /// Nothing is touched any more. The heartbeat ends, too: nobody goes on with the transaction.
