@@ -83,6 +83,7 @@ impl Recorder {
             Ok(txn) => {
                 let start_ts = txn.start_timestamp().version();
                 entry.told(|told| told.start_ts = Some(start_ts));
+                entry.settle();
                 Ok(RecordedTransaction { txn, entry })
             }
             Err(error) => Err(entry.failed(error)),
@@ -108,6 +109,7 @@ impl Recorder {
     pub fn snapshot(&self, snapshot: Snapshot) -> RecordedSnapshot {
         let ts = snapshot.timestamp().version();
         let entry = self.begin(What::Snapshot(SnapshotRead { ts, steps: Vec::new() }));
+        entry.settle();
         RecordedSnapshot { snapshot, entry }
     }
 
@@ -215,6 +217,16 @@ impl Open {
         });
     }
 
+    /// A call is over, and nothing is owed until the next. If it came too late, that stays written.
+    fn settle(&self) {
+        let now = self.recorder.client.true_now();
+        if let Some(entry) = open(&self.recorder.ledger).entries.get_mut(self.id)
+            && now <= entry.deadline
+        {
+            entry.deadline = anatase_client::Instant::NEVER;
+        }
+    }
+
     /// Another call is made: it has its own time.
     fn prolong(&self) {
         let until = self.recorder.client.true_now() + self.recorder.patience;
@@ -291,7 +303,9 @@ impl RecordedTransaction {
 
     async fn call<T>(&self, call: impl IntoFuture<Output = Result<T>>) -> Result<T> {
         self.entry.prolong();
-        call.await.map_err(|error| self.entry.failed(error))
+        let told = call.await;
+        self.entry.settle();
+        told.map_err(|error| self.entry.failed(error))
     }
 
     /// Reads from the snapshot and the transaction's own writes.
@@ -458,7 +472,9 @@ pub struct RecordedSnapshot {
 impl RecordedSnapshot {
     async fn call<T>(&self, call: impl IntoFuture<Output = Result<T>>) -> Result<T> {
         self.entry.prolong();
-        call.await.map_err(|error| self.entry.failed(error))
+        let told = call.await;
+        self.entry.settle();
+        told.map_err(|error| self.entry.failed(error))
     }
 
     /// Reads a key.

@@ -26,6 +26,9 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// what its client does in the background.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Longer than any lock lives without a heartbeat (20 s), and timestamps are ahead of the clock.
+const LOCKS_LIVE: Duration = Duration::from_secs(60);
+
 /// Clients' settings in a run: short limits, so that a run under faults is short.
 pub(crate) fn settings() -> Config {
     Config::default().with_timeout(TIMEOUT).with_startup_timeout(TIMEOUT)
@@ -121,6 +124,8 @@ impl<'a> Run<'a> {
             // Nobody died and nothing was lost: everybody has cleaned up behind himself.
             self.no_locks();
         }
+        // Locks of those who are no more live for a while: who reads before may have to wait for them.
+        self.sim.run_for(LOCKS_LIVE)?;
         let well = self.examine()?;
         self.judge(healed, well);
         Ok(())
