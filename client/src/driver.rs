@@ -273,6 +273,10 @@ impl Driver {
     }
 
     /// Whose locks are in somebody's way.
+    pub(crate) fn coverage(&self) -> anatase_core::coverage::Coverage {
+        self.lock().core.coverage().clone()
+    }
+
     pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
         self.lock().core.resolutions()
     }

@@ -86,6 +86,11 @@ impl SimClient {
         Instant::from_nanos(self.clock.local(self.shared.now()))
     }
 
+    /// The time on the clock of the world, which no client sees: for those who write down what they do.
+    pub fn true_now(&self) -> Instant {
+        Instant::from_nanos(self.shared.now())
+    }
+
     /// Waits, on this client's clock.
     pub fn sleep(&self, wait: Duration) -> impl Future<Output = ()> + Send + 'static {
         Sleep { at: self.now() + wait, runtime: self.runtime(), timer: None }
@@ -112,6 +117,16 @@ impl SimClient {
         drop(world);
         drop(old);
         self.spawn(first);
+    }
+
+    /// Has its process die in a while, and start again so much later: a fault that the application asks
+    /// for. Called off when the world is [healed](crate::Sim::heal).
+    pub fn crash_after(&self, wait: Duration, down: Duration) {
+        let mut world = self.shared.lock();
+        if world.season == 0 {
+            let fault = crate::NetFault::CrashClient { client: self.id, down };
+            world.plan_fault(wait, fault);
+        }
     }
 
     /// Makes an operation one that a fault may drop at any step

@@ -374,6 +374,12 @@ impl Sim {
         self.shared.lock().stats
     }
 
+    /// The faults that struck so far, planned or not, and when: planned in another run of the same seed, they
+    /// make the same trouble without a nemesis, or nearly.
+    pub fn struck(&self) -> Vec<PlannedFault> {
+        self.shared.lock().struck.clone()
+    }
+
     /// A name for everything that happened so far: each event with its time and what it carried, in
     /// order. Two runs with the same digest went the same way.
     pub fn digest(&self) -> u64 {

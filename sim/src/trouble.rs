@@ -7,7 +7,7 @@ use anatase_proto::pdpb;
 
 use crate::agenda::{Happening, Key};
 use crate::entropy::{Purpose, Stream};
-use crate::fault::{ClientId, FaultKind, NetFault, Refusal, Side};
+use crate::fault::{ClientId, FaultKind, NetFault, PlannedFault, Refusal, Side};
 use crate::world::{Action, NOBODY, World};
 
 /// A fault that lasts, while it does.
@@ -84,6 +84,14 @@ impl World {
         }
     }
 
+    /// Puts one more fault on the agenda.
+    pub(crate) fn plan_fault(&mut self, wait: Duration, fault: NetFault) {
+        let at = self.now + nanos(wait);
+        let n = self.planned.len() as u32;
+        self.planned.push(PlannedFault { at: Duration::from_nanos(at), fault });
+        self.plan(at, NOBODY, Happening::Fault(n));
+    }
+
     fn plan_nemesis(&mut self, n: u8) {
         let Some(recurring) = self.profile.nemesis.get(n as usize) else { return };
         let every = nanos(recurring.every).max(1_000);
@@ -115,6 +123,8 @@ impl World {
     /// Does it.
     pub(crate) fn strike(&mut self, fault: NetFault) -> Action {
         self.stats.faults += 1;
+        let at = Duration::from_nanos(self.now);
+        self.struck.push(PlannedFault { at, fault: fault.clone() });
         match fault {
             NetFault::Partition { from, to, both_ways, lasts } => {
                 self.begin(Trouble::Partition { from, to, both_ways }, lasts);

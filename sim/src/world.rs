@@ -161,6 +161,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) profile: Profile,
     pub(crate) planned: Vec<PlannedFault>,
+    /// What has gone wrong so far.
+    pub(crate) struck: Vec<PlannedFault>,
     pub(crate) wire: bool,
     pub(crate) digest: Digest,
     pub(crate) stats: Stats,
@@ -211,6 +213,7 @@ impl World {
             network: profile.network.clone(),
             profile,
             planned,
+            struck: Vec::new(),
             wire,
             digest: Digest::new(),
             stats: Stats::default(),

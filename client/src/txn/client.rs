@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use anatase_core::coverage::Coverage;
 use anatase_core::{KeyMode, Operation, Timestamp};
 
 use super::options::TransactionOptions;
@@ -119,6 +120,12 @@ impl<R> TransactionClient<R> {
     /// The id of the cluster, as PD names it.
     pub fn cluster_id(&self) -> u64 {
         self.handle.driver.cluster_id()
+    }
+
+    /// Which inputs the state machines of this client's transactions have met in which of their states:
+    /// what a test or a simulation has reached so far (docs/states.md). Asks nobody.
+    pub fn coverage(&self) -> Coverage {
+        self.handle.driver.coverage()
     }
 
     /// The regions of the cluster, as this client knows them.

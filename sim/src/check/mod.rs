@@ -49,6 +49,10 @@ pub enum Checker {
     Liveness,
     /// [`residue`].
     Residue,
+    /// A workload that knows what its data have to be like: see [`Work`](crate::Work).
+    Invariant,
+    /// An assertion in the code itself.
+    Assertion,
 }
 
 /// What is wrong.
@@ -175,6 +179,17 @@ pub enum Anomaly {
     LeftTimer,
     /// Anything else that is left over.
     LeftWork,
+
+    // ---- workloads, assertions ----
+    /// The data are not as the workload keeps them.
+    InvariantBroken,
+    /// An operation failed with an error that says that somebody broke the protocol, or asked for what
+    /// cannot be.
+    Misuse,
+    /// The code panicked.
+    Panicked,
+    /// More and more happens, and no time passes.
+    StandsStill,
 }
 
 /// Something that must not be.

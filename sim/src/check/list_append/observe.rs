@@ -69,6 +69,10 @@ impl<'h> Observed<'h> {
             match &entry.what {
                 What::Transaction(txn) => {
                     let mut seen = Txn::new(entry, fate(txn), txn.fresh);
+                    // One whose owner was not told may be committed later, and is seen to be later.
+                    if !matches!(txn.outcome, Outcome::Committed { .. }) {
+                        seen.ended = None;
+                    }
                     // Locks are taken later than the snapshot.
                     let one_snapshot = txn.mode == Mode::Optimistic || txn.intents().is_empty();
                     observed.walk(&mut seen, &txn.steps, &keys, one_snapshot);

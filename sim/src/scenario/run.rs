@@ -1,0 +1,255 @@
+//! From a scenario to a report.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anatase_client::{Config, Instant, ResolveLocksOptions};
+
+use super::{Choices, Report, Scenario, Tally};
+use crate::check::truth::Truth;
+use crate::check::{self, Anomaly, Checker, Violation, liveness, residue};
+use crate::entropy::{Entropy, Seeded, Tape};
+use crate::history::History;
+use crate::record::{Range, Recorder};
+use crate::sim::{Sim, SimConfig, Stalled};
+use crate::workload::{Post, Stage, Work};
+use crate::{Ledger, SimClient};
+
+/// What an operation may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All that has to end after the world was healed ends within this: the longest round of a workload, and
+/// what its client does in the background.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Longer than any lock lives without a heartbeat (20 s), and timestamps are ahead of the clock.
+const LOCKS_LIVE: Duration = Duration::from_secs(60);
+
+/// Clients' settings in a run: short limits, so that a run under faults is short.
+pub(crate) fn settings() -> Config {
+    Config::default().with_timeout(TIMEOUT).with_startup_timeout(TIMEOUT)
+}
+
+/// Runs a scenario, and judges it. Never panics: if the code under test does, that is a violation.
+pub fn run(scenario: &Scenario) -> Report {
+    match scenario.choices.clone() {
+        Choices::Seed(seed) => run_with(scenario, Seeded::new(seed)),
+        Choices::Tape(tape) => run_with(scenario, Tape::new(tape)),
+    }
+}
+
+fn run_with(scenario: &Scenario, entropy: impl Entropy + 'static) -> Report {
+    let mut run = Run::new(scenario, entropy);
+    let played = catch_unwind(AssertUnwindSafe(|| run.play()));
+    match played {
+        Ok(Ok(())) => {}
+        Ok(Err(Stalled::StandsStill { at })) => {
+            let story = format!("at {at:?} more and more happens, and no time passes");
+            run.tell(Checker::Liveness, Anomaly::StandsStill, story);
+        }
+        Ok(Err(stalled @ (Stalled::Nothing { .. } | Stalled::Impatient { .. }))) => {
+            run.tell(Checker::Liveness, Anomaly::Hanging, stalled.to_string());
+        }
+        Err(panic) => {
+            let story = format!("at {:?}: {}", run.sim.now(), said(&*panic));
+            run.tell(Checker::Assertion, Anomaly::Panicked, story);
+        }
+    }
+    run.report()
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    sim: Sim,
+    ledger: Ledger,
+    stage: Arc<Stage>,
+    posts: Vec<Arc<Post>>,
+    report: Report,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, entropy: impl Entropy + 'static) -> Self {
+        let config = SimConfig::new(0)
+            .cluster(scenario.cluster())
+            .profile(scenario.profile.clone())
+            .wire(scenario.wire);
+        let config = SimConfig { faults: scenario.faults.clone(), patience: PATIENCE, ..config };
+        let ledger = Ledger::default();
+        let stage = Arc::new(Stage::new(scenario, &ledger));
+        Self {
+            scenario,
+            sim: Sim::with_entropy(config, entropy),
+            ledger,
+            stage,
+            posts: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
+    fn tell(&mut self, checker: Checker, anomaly: Anomaly, story: String) {
+        self.report.violations.push(Violation::new(checker, anomaly, story));
+    }
+
+    fn play(&mut self) -> Result<(), Stalled> {
+        for (n, program) in self.scenario.programs.iter().enumerate() {
+            let client = self.sim.client(&format!("{} {n}", program.work.name()));
+            let post = Arc::new(Post::new(self.stage.clone(), *program, n as u32));
+            self.posts.push(post.clone());
+            client.on_boot(move |client| post.clone().live(client));
+        }
+        while !self.is_done() && self.sim.now() < self.scenario.lasts {
+            self.sim.run_for(Duration::from_millis(50))?;
+        }
+        self.sim.heal();
+        let healed = self.sim.instant();
+        self.stage.stop.store(true, Ordering::Relaxed);
+        while !self.is_done() && self.sim.instant() < healed + PATIENCE {
+            self.sim.run_for(Duration::from_millis(50))?;
+        }
+        for post in self.posts.clone().iter().filter(|post| !post.is_done()) {
+            let story = format!("{} is not done {PATIENCE:?} after all was well", post.name());
+            self.tell(Checker::Liveness, Anomaly::Hanging, story);
+        }
+        self.settle("the programs")?;
+        if self.scenario.is_calm() {
+            // Nobody died and nothing was lost: everybody has cleaned up behind himself.
+            self.no_locks();
+        }
+        // Locks of those who are no more live for a while: who reads before may have to wait for them.
+        self.sim.run_for(LOCKS_LIVE)?;
+        let well = self.examine()?;
+        self.judge(healed, well);
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.posts.iter().all(|post| post.is_done())
+    }
+
+    /// Nothing is left to do, soon.
+    fn settle(&mut self, whose: &str) -> Result<(), Stalled> {
+        let left = self.sim.drain(PATIENCE)?;
+        if !left.is_quiet() {
+            let story = format!("{whose} left {left:?}");
+            self.tell(Checker::Residue, Anomaly::LeftWork, story);
+        }
+        Ok(())
+    }
+
+    fn no_locks(&mut self) {
+        let truth = self.sim.cluster(|cluster| Truth::of(cluster, &[]));
+        self.report.violations.extend(residue::locks(&truth, &BTreeSet::new()));
+    }
+
+    /// A fresh client in a healed world. Tells since when nothing may fail.
+    fn examine(&mut self) -> Result<Instant, Stalled> {
+        let examiner = self.sim.client("examiner");
+        let well = self.sim.instant();
+        let examined = examiner.spawn(examine(examiner.clone(), self.stage.clone()));
+        match self.sim.run_until(examined)? {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let story = format!("all was well, and the examiner was told {error:?}");
+                self.tell(Checker::Liveness, Anomaly::Unavailable, story);
+            }
+            Err(lost) => {
+                let story = format!("the examiner: {lost:?}");
+                self.tell(Checker::Liveness, Anomaly::Hanging, story);
+            }
+        }
+        self.settle("the examiner")?;
+        self.no_locks();
+        Ok(well)
+    }
+
+    fn judge(&mut self, healed: Instant, well: Instant) {
+        let truth = self.sim.cluster(|cluster| Truth::of(cluster, &[]));
+        let history = self.history();
+        let demand = liveness::Demand { well, ..liveness::Demand::new(healed, self.sim.instant()) };
+        let mut found = check::history(&history, &truth);
+        found.extend(liveness::check(&history, demand));
+        let works: BTreeSet<Work> = self.scenario.programs.iter().map(|it| it.work).collect();
+        let mut tally = Tally::of(&history);
+        for work in works {
+            work.judge(self.scenario, &history, &truth, &mut found, &mut tally);
+        }
+        self.report.violations.extend(found);
+        self.report.tally = tally;
+    }
+
+    fn history(&self) -> History {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn report(self) -> Report {
+        let mut report = self.report;
+        report.history = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.digest = self.sim.digest();
+        report.stats = self.sim.stats();
+        report.simulated = self.sim.now();
+        report.struck = self.sim.struck();
+        report.violations.extend(self.stage.found());
+        // What a client knows, it tells when it is dropped.
+        drop(self.sim);
+        report.coverage = self.stage.coverage();
+        report
+    }
+}
+
+/// Reads everything, takes away every lock, reads again, and commits in each way.
+async fn examine(client: SimClient, stage: Arc<Stage>) -> anatase_client::Result<()> {
+    let recorder = Recorder::new(&stage.ledger, &client, TIMEOUT);
+    if stage.works.iter().any(|work| work.is_raw()) {
+        return examine_raw(&client, &recorder).await;
+    }
+    let start = client.transactions_with(settings());
+    let store = recorder.other("connect", start).await?;
+    for _ in 0..2 {
+        let now = recorder.timestamp(&store).await?;
+        let snapshot = recorder.snapshot(store.snapshot(now));
+        for work in &stage.works {
+            snapshot.scan(Range::prefix(work.prefix()), 1000, false).await?;
+        }
+        let clean = store.cleanup_locks(.., now, ResolveLocksOptions::default());
+        recorder.other("clean up", clean).await?;
+    }
+    for way in &stage.ways {
+        let key = anatase_client::Bytes::from_static(b"examined");
+        let causal = *way == super::Way::Causal;
+        let txn = recorder.transaction(&store, way.options(), causal).await?;
+        if way.is_pessimistic() {
+            txn.lock_and_read(std::slice::from_ref(&key)).await?;
+        }
+        txn.write(&key, Some(format!("{way:?}").into())).await?;
+        txn.commit().await.into_result()?;
+    }
+    recorder
+        .other("close", async {
+            store.close().await;
+            Ok(())
+        })
+        .await
+}
+
+/// The same where keys are raw: there are no locks.
+async fn examine_raw(client: &SimClient, recorder: &Recorder) -> anatase_client::Result<()> {
+    let raw = recorder.other("connect", client.raw_with(settings())).await?;
+    recorder.other("scan", raw.scan(.., 1000)).await?;
+    recorder.other("put", raw.put("examined", "so")).await?;
+    recorder.other("get", raw.get("examined")).await?;
+    recorder
+        .other("close", async {
+            raw.close().await;
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,524 @@
+//! What clients do in a [scenario](crate::scenario): ordinary async code over the public front door, whose
+//! data have a shape that is easily seen to be broken.
+//!
+//! | work | its data | what is seen when it breaks |
+//! |---|---|---|
+//! | [`Work::Bank`] | accounts, money is moved between them | torn commits, lost updates |
+//! | [`Work::Ring`] | each key names the next; three links are turned at once | the same, and order |
+//! | [`Work::ListAppend`] | lists that grow | cycles of dependencies, whatever the timestamps say |
+//! | [`Work::Register`] | one key at a time, read, written, compared | what is not linearizable |
+//! | [`Work::RawRegister`] | the same over the raw API | stale reads, retries that are executed twice |
+//! | [`Work::Snapshots`] | counters; old snapshots are read again and again | snapshots that change |
+//! | [`Work::WriteSkew`] | two switches, one of which has to be on | nothing: it may happen |
+//! | [`Work::LockedSkew`] | the same, with locks on what is read | locks that do not hold |
+//! | [`Work::Counter`] | counters that are locked in any order | lost updates, deadlocks that last |
+//! | [`Work::Large`] | hundreds of keys at once | batches that are divided wrongly |
+//! | [`Work::Patient`] | locks that are held for longer than a lock lives | heartbeats that do not come |
+//! | [`Work::Mortal`] | its client dies in the midst of a commit | recovery that tears, or never ends |
+//! | [`Work::Order`] | timestamps and single writes, one after the other | effects before their causes |
+//! | [`Work::RawMix`] | everything the raw API can, each client in a range of its own | anything but a map |
+//!
+//! No key has to be there at the start: what is missing has its first value. So nothing has to be loaded,
+//! and a scenario shrinks to a single transaction.
+
+mod bank;
+mod counter;
+mod large;
+mod list_append;
+mod mortal;
+mod order;
+mod patient;
+mod raw_mix;
+mod raw_register;
+mod register;
+mod ring;
+mod skew;
+mod snapshots;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anatase_client::{Bytes, Error, ErrorKind, RawClient, Result, TransactionClient};
+use anatase_core::coverage::Coverage;
+use serde::{Deserialize, Serialize};
+
+use crate::check::truth::{Truth, Version};
+use crate::check::{Anomaly, Checker, Violation};
+use crate::client::{SimClient, SimRuntime};
+use crate::history::{Held, History};
+use crate::record::{Ledger, RecordedTransaction, Recorder};
+use crate::scenario::{Program, Scenario, Tally, Way};
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Moves money between accounts; now and then adds it all up.
+    Bank,
+    /// Turns three links of a ring.
+    Ring,
+    /// Reads lists, and appends to them.
+    ListAppend,
+    /// Reads, writes, deletes, compares and swaps single keys, each in a transaction.
+    Register,
+    /// The same over the raw API.
+    RawRegister,
+    /// Writes a little, and reads old snapshots again.
+    Snapshots,
+    /// Turns one of two switches off if both are on. Both may end up off.
+    WriteSkew,
+    /// The same with locks on what is read. One stays on.
+    LockedSkew,
+    /// Counts on several keys, locked in any order.
+    Counter,
+    /// Writes hundreds of keys at once.
+    Large,
+    /// Holds locks for half a minute.
+    Patient,
+    /// Dies while it commits, again and again.
+    Mortal,
+    /// Asks for timestamps and writes single keys.
+    Order,
+    /// Does everything that the raw API can, in a range of its own.
+    RawMix,
+}
+
+impl Work {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Bank,
+        Self::Ring,
+        Self::ListAppend,
+        Self::Register,
+        Self::RawRegister,
+        Self::Snapshots,
+        Self::WriteSkew,
+        Self::LockedSkew,
+        Self::Counter,
+        Self::Large,
+        Self::Patient,
+        Self::Mortal,
+        Self::Order,
+        Self::RawMix,
+    ];
+
+    /// Its name, as in a scenario.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bank => "bank",
+            Self::Ring => "ring",
+            Self::ListAppend => "list_append",
+            Self::Register => "register",
+            Self::RawRegister => "raw_register",
+            Self::Snapshots => "snapshots",
+            Self::WriteSkew => "write_skew",
+            Self::LockedSkew => "locked_skew",
+            Self::Counter => "counter",
+            Self::Large => "large",
+            Self::Patient => "patient",
+            Self::Mortal => "mortal",
+            Self::Order => "order",
+            Self::RawMix => "raw_mix",
+        }
+    }
+
+    /// What its keys begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Bank => "bank/",
+            Self::Ring => "ring/",
+            Self::ListAppend => "list/",
+            Self::Register => "register/",
+            Self::RawRegister => "raw/",
+            Self::Snapshots => "snapshot/",
+            Self::WriteSkew => "skew/",
+            Self::LockedSkew => "locked/",
+            Self::Counter => "counter/",
+            Self::Large => "large/",
+            Self::Patient => "patient/",
+            Self::Mortal => "mortal/",
+            Self::Order => "order/",
+            Self::RawMix => "mix/",
+        }
+    }
+
+    /// One of its keys.
+    pub fn key(self, n: u32) -> String {
+        format!("{}{n:03}", self.prefix())
+    }
+
+    /// How many rounds of it are a good run.
+    pub fn rounds(self) -> u32 {
+        match self {
+            Self::Bank | Self::Ring | Self::Register | Self::RawRegister | Self::Order => 20,
+            Self::ListAppend | Self::Snapshots | Self::Counter => 16,
+            Self::WriteSkew | Self::LockedSkew | Self::RawMix => 20,
+            Self::Mortal => 8,
+            Self::Large => 3,
+            Self::Patient => 2,
+        }
+    }
+
+    /// Whether it uses the raw API.
+    pub fn is_raw(self) -> bool {
+        matches!(self, Self::RawRegister | Self::RawMix)
+    }
+
+    /// What the workload itself knows of its data, once all is over.
+    pub(crate) fn judge(
+        self,
+        scenario: &Scenario,
+        history: &History,
+        truth: &Truth,
+        found: &mut Vec<Violation>,
+        tally: &mut Tally,
+    ) {
+        let keys = scenario.shape.keys;
+        match self {
+            Self::Bank => bank::judge(keys, truth, found),
+            Self::Ring => ring::judge(keys, truth, found),
+            Self::WriteSkew => tally.skews += skew::both_off(self, truth),
+            Self::LockedSkew => skew::judge(truth, found),
+            Self::Counter => counter::judge(truth, found),
+            Self::Large => large::judge(truth, found),
+            Self::Patient => patient::judge(scenario, history, found),
+            Self::Mortal => mortal::judge(truth, found),
+            Self::ListAppend
+            | Self::Register
+            | Self::RawRegister
+            | Self::Snapshots
+            | Self::Order
+            | Self::RawMix => {}
+        }
+    }
+}
+
+/// What all programs of a run share.
+pub(crate) struct Stage {
+    pub(crate) ledger: Ledger,
+    pub(crate) keys: u32,
+    pub(crate) ways: Vec<Way>,
+    /// The kinds of work there are.
+    pub(crate) works: Vec<Work>,
+    pub(crate) calm: bool,
+    pub(crate) zombies: bool,
+    /// No more rounds are begun.
+    pub(crate) stop: AtomicBool,
+    unique: AtomicU64,
+    found: Mutex<Vec<Violation>>,
+    met: Mutex<Coverage>,
+}
+
+impl Stage {
+    pub(crate) fn new(scenario: &Scenario, ledger: &Ledger) -> Self {
+        let mut works: Vec<Work> = scenario.programs.iter().map(|program| program.work).collect();
+        works.sort_unstable();
+        works.dedup();
+        let ways = match scenario.ways.is_empty() {
+            true => vec![Way::TwoPhase],
+            false => scenario.ways.clone(),
+        };
+        Self {
+            ledger: ledger.clone(),
+            keys: scenario.shape.keys.max(1),
+            ways,
+            works,
+            calm: scenario.is_calm(),
+            zombies: scenario.has_zombies(),
+            stop: AtomicBool::new(false),
+            unique: AtomicU64::new(1),
+            found: Mutex::default(),
+            met: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn found(&self) -> Vec<Violation> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn coverage(&self) -> Coverage {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, anomaly: Anomaly, story: String) {
+        let violation = Violation::new(Checker::Invariant, anomaly, story);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push(violation);
+    }
+}
+
+/// A client's program, through all its lives.
+pub(crate) struct Post {
+    stage: Arc<Stage>,
+    program: Program,
+    n: u32,
+    left: AtomicU32,
+    done: AtomicBool,
+    /// What a [`Work::RawMix`] has written.
+    map: Mutex<raw_mix::Map>,
+}
+
+impl Post {
+    pub(crate) fn new(stage: Arc<Stage>, program: Program, n: u32) -> Self {
+        let (left, done) = (program.rounds.into(), false.into());
+        Self { stage, program, n, left, done, map: Mutex::default() }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.program.work.name(), self.n)
+    }
+
+    /// One of its lives.
+    pub(crate) async fn live(self: Arc<Self>, client: SimClient) {
+        let recorder = Recorder::new(&self.stage.ledger, &client, crate::scenario::TIMEOUT);
+        let work = self.program.work;
+        loop {
+            let settings = crate::scenario::settings();
+            let desk = if work.is_raw() {
+                let raw = recorder.other("connect", client.raw_with(settings)).await;
+                raw.map(|raw| Desk::new(&self, &client, &recorder, None, Some(raw)))
+            } else {
+                let start = client.transactions_with(settings);
+                let store = recorder.other("connect", start).await;
+                store.map(|store| Desk::new(&self, &client, &recorder, Some(store), None))
+            };
+            match desk {
+                Ok(desk) => {
+                    desk.work(work).await;
+                    break;
+                }
+                // PD cannot be reached: once more, unless nothing is to be begun any more.
+                Err(_) if !self.is_over() => {}
+                Err(_) => break,
+            }
+        }
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.stage.stop.load(Ordering::Relaxed) || self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Where a client works: what it needs for a round.
+pub(crate) struct Desk {
+    post: Arc<Post>,
+    stage: Arc<Stage>,
+    client: SimClient,
+    recorder: Recorder,
+    store: Option<TransactionClient<SimRuntime>>,
+    raw: Option<RawClient<SimRuntime>>,
+}
+
+impl Desk {
+    fn new(
+        post: &Arc<Post>,
+        client: &SimClient,
+        recorder: &Recorder,
+        store: Option<TransactionClient<SimRuntime>>,
+        raw: Option<RawClient<SimRuntime>>,
+    ) -> Self {
+        let (post, stage) = (post.clone(), post.stage.clone());
+        Self { post, stage, client: client.clone(), recorder: recorder.clone(), store, raw }
+    }
+
+    async fn work(&self, work: Work) {
+        while !self.post.is_over() {
+            self.post.left.fetch_sub(1, Ordering::Relaxed);
+            // A fault may drop it at any step; then it is as if its owner had given up.
+            match self.client.cancellable(Box::pin(self.round(work))).await {
+                Some(Err(error)) => self.look_at(&error),
+                Some(Ok(())) | None => {}
+            }
+            let pause = Duration::from_micros(u64::from(self.pick(50_000)));
+            self.client.sleep(pause).await;
+        }
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
+        if let Some(raw) = &self.raw {
+            raw.close().await;
+        }
+    }
+
+    async fn round(&self, work: Work) -> Result<()> {
+        match work {
+            Work::Bank => bank::round(self).await,
+            Work::Ring => ring::round(self).await,
+            Work::ListAppend => list_append::round(self).await,
+            Work::Register => register::round(self).await,
+            Work::RawRegister => raw_register::round(self).await,
+            Work::Snapshots => snapshots::round(self).await,
+            Work::WriteSkew => skew::round(self, false).await,
+            Work::LockedSkew => skew::round(self, true).await,
+            Work::Counter => counter::round(self).await,
+            Work::Large => large::round(self).await,
+            Work::Patient => patient::round(self).await,
+            Work::Mortal => mortal::round(self).await,
+            Work::Order => order::round(self).await,
+            Work::RawMix => raw_mix::round(self).await,
+        }
+    }
+
+    /// Errors are what a workload lives with; but not these.
+    fn look_at(&self, error: &Error) {
+        let misuse = match error.kind() {
+            ErrorKind::InvalidArgument | ErrorKind::Protocol | ErrorKind::Unsupported => true,
+            // What is new is looked at where it comes from.
+            _ => false,
+        };
+        if misuse {
+            let story = format!("{} was told {error:?}", self.post.name());
+            self.stage.tell(Anomaly::Misuse, story);
+        }
+    }
+
+    /// A number below `bound`.
+    fn pick(&self, bound: u32) -> u32 {
+        self.client.choose(bound)
+    }
+
+    /// Some of the first `of` numbers, at most `most`, at least one, in any order.
+    fn some(&self, of: u32, most: u32) -> Vec<u32> {
+        let mut all: Vec<u32> = (0..of.max(1)).collect();
+        let count = 1 + self.pick(most.clamp(1, of.max(1)));
+        for n in 0..count as usize {
+            let other = n + self.pick((all.len() - n) as u32) as usize;
+            all.swap(n, other);
+        }
+        all.truncate(count as usize);
+        all
+    }
+
+    fn way(&self) -> Way {
+        let ways = &self.stage.ways;
+        ways.get(self.pick(ways.len() as u32) as usize).copied().unwrap_or(Way::TwoPhase)
+    }
+
+    /// A number that nobody else is given.
+    fn unique(&self) -> u64 {
+        self.stage.unique.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn key(&self, work: Work, n: u32) -> Bytes {
+        work.key(n).into()
+    }
+
+    /// For transactional work: there is a client.
+    fn store(&self) -> Result<&TransactionClient<SimRuntime>> {
+        self.store.as_ref().ok_or_else(|| Error::application("a raw client has no transactions"))
+    }
+
+    fn raw(&self) -> Result<&RawClient<SimRuntime>> {
+        self.raw.as_ref().ok_or_else(|| Error::application("no raw client"))
+    }
+
+    async fn begin(&self, way: Way) -> Result<RecordedTransaction> {
+        let causal = way == Way::Causal;
+        self.recorder.transaction(self.store()?, way.options(), causal).await
+    }
+
+    /// Reads keys for writing: under locks, if the way is one with locks. Then one by one or all at once, or
+    /// in a fair statement.
+    async fn read_to_write(
+        &self,
+        txn: &RecordedTransaction,
+        way: Way,
+        keys: &[Bytes],
+    ) -> Result<Vec<Held>> {
+        if !way.is_pessimistic() {
+            return txn.batch_get(keys).await;
+        }
+        if way == Way::Fair {
+            return txn.lock_fairly(keys, 1 + self.pick(3)).await;
+        }
+        if self.pick(2) == 0 {
+            return txn.lock_and_read(keys).await;
+        }
+        let mut values = Vec::new();
+        for key in keys {
+            values.extend(txn.lock_and_read(std::slice::from_ref(key)).await?);
+        }
+        Ok(values)
+    }
+
+    /// Locks a key that was not read before, and reads it: as it is now if the way is one with locks.
+    async fn read_one(&self, txn: &RecordedTransaction, way: Way, key: &Bytes) -> Result<Held> {
+        let keys = std::slice::from_ref(key);
+        let mut values = match way {
+            Way::Fair => txn.lock_fairly(keys, 1 + self.pick(2)).await?,
+            Way::Pessimistic | Way::PessimisticAsync | Way::PessimisticOnePhase => {
+                txn.lock_and_read(keys).await?
+            }
+            Way::TwoPhase | Way::Async | Way::OnePhase | Way::Causal => {
+                return txn.get(key).await;
+            }
+        };
+        Ok(values.pop().flatten())
+    }
+}
+
+impl Drop for Desk {
+    /// Also when its client dies.
+    fn drop(&mut self) {
+        if let Some(store) = &self.store {
+            let coverage = store.coverage();
+            self.stage.met.lock().unwrap_or_else(PoisonError::into_inner).merge(&coverage);
+        }
+    }
+}
+
+/// A number as text; `first` where there is none. Whoever finds something else tells.
+fn number(desk: &Desk, held: &Held, first: i64) -> i64 {
+    match decode(held, first) {
+        Some(number) => number,
+        None => {
+            desk.stage.tell(Anomaly::InvariantBroken, format!("{held:?} is not a number"));
+            first
+        }
+    }
+}
+
+fn decode(held: &Held, first: i64) -> Option<i64> {
+    match held {
+        Some(value) => std::str::from_utf8(value).ok()?.parse().ok(),
+        None => Some(first),
+    }
+}
+
+fn encode(number: i64) -> Held {
+    Some(number.to_string().into())
+}
+
+/// The data of a workload, commit by commit: tells `see` what is there after each.
+fn replay(prefix: &str, truth: &Truth, mut see: impl FnMut(u64, &BTreeMap<Bytes, Bytes>)) {
+    let truth = truth.resolved();
+    let mut commits: BTreeMap<u64, Vec<(&Bytes, &Version)>> = BTreeMap::new();
+    for (key, versions) in &truth.versions {
+        if key.starts_with(prefix.as_bytes()) {
+            for version in versions {
+                commits.entry(version.commit_ts).or_default().push((key, version));
+            }
+        }
+    }
+    let mut state = BTreeMap::new();
+    for (commit_ts, versions) in commits {
+        for (key, version) in versions {
+            match version.effect.held() {
+                Some(Some(value)) => drop(state.insert(key.clone(), value)),
+                Some(None) => drop(state.remove(key)),
+                None => {}
+            }
+        }
+        see(commit_ts, &state);
+    }
+}
+
+fn broken(story: String) -> Violation {
+    Violation::new(Checker::Invariant, Anomaly::InvariantBroken, story)
+}
