@@ -101,6 +101,17 @@ impl Scenario {
         // The run is the same: once in a while is enough.
         let wire = dice.below(WIRE, 16) == 15;
         let (ways, faults) = (ways.into_iter().collect(), Vec::new());
-        Self { choices, shape, profile, faults, ways, programs, lasts, wire }
+        Self {
+            choices,
+            shape,
+            profile,
+            faults,
+            ways,
+            programs,
+            lasts,
+            wire,
+            #[cfg(anatase_planted)]
+            planted: None,
+        }
     }
 }

@@ -63,6 +63,10 @@ pub struct Scenario {
     pub lasts: Duration,
     /// Whether answers travel as bytes.
     pub wire: bool,
+    /// The bug that is planted in all clients. Not saved.
+    #[cfg(anatase_planted)]
+    #[serde(skip)]
+    pub planted: Option<anatase_core::Plant>,
 }
 
 /// What all choices of a run come from.

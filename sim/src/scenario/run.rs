@@ -83,6 +83,8 @@ impl<'a> Run<'a> {
             .profile(scenario.profile.clone())
             .wire(scenario.wire);
         let config = SimConfig { faults: scenario.faults.clone(), patience: PATIENCE, ..config };
+        #[cfg(anatase_planted)]
+        let config = SimConfig { planted: scenario.planted, ..config };
         let ledger = Ledger::default();
         let stage = Arc::new(Stage::new(scenario, &ledger));
         Self {
