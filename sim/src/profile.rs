@@ -156,8 +156,8 @@ impl Profile {
             // A crash costs what a client has learnt: more often, and it gets nothing done.
             let often = if kind == FaultKind::CrashClient { 1600 } else { 400 };
             let every = Duration::from_millis(often << entropy.below(stream, 7));
-            // Less than half of the time, so that there is hope.
-            let lasts = every / (1 << entropy.below(stream, 6));
+            // From a moment to nearly always: programs that get nothing done are right, too.
+            let lasts = every * 4 / (1 << entropy.below(stream, 8));
             nemesis.push(Recurring { kind, every, lasts });
         }
         Self { network, nemesis }

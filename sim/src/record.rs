@@ -55,6 +55,12 @@ impl Recorder {
         }
     }
 
+    /// The same for operations that take `timeout` at most.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { patience: patience(timeout), ..self.clone() }
+    }
+
     /// By which name the history knows the process.
     pub fn process(&self) -> u32 {
         self.process
@@ -126,8 +132,8 @@ impl Recorder {
         operation.await.map_err(|error| entry.failed(error))
     }
 
-    /// An operation on one key that is whole in itself, carried out by `perform`. `may_repeat`: see
-    /// [`RegisterOp::may_repeat`].
+    /// An operation on one key that is whole in itself, carried out by `perform`: by several calls, each of
+    /// which is recorded and has its own time limit. `may_repeat`: see [`RegisterOp::may_repeat`].
     ///
     /// # Errors
     /// Those of the operation.
@@ -138,10 +144,24 @@ impl Recorder {
         may_repeat: bool,
         perform: impl Future<Output = Result<RegisterAnswer>>,
     ) -> Result<RegisterAnswer> {
+        self.on_register(key, call, may_repeat, perform, false).await
+    }
+
+    async fn on_register(
+        &self,
+        key: impl Into<Bytes>,
+        call: RegisterCall,
+        may_repeat: bool,
+        perform: impl Future<Output = Result<RegisterAnswer>>,
+        limited: bool,
+    ) -> Result<RegisterAnswer> {
         let reads = call == RegisterCall::Get;
         let answer = RegisterAnswer::Pending;
         let op = RegisterOp { key: key.into(), call, answer, may_repeat };
         let entry = self.begin(What::Register(op));
+        if !limited {
+            entry.settle();
+        }
         let told = perform.await;
         entry.answer(match &told {
             Ok(answer) => answer.clone(),
@@ -185,7 +205,7 @@ impl Recorder {
                 }
             })
         };
-        self.register(key.clone(), call.clone(), may_repeat, perform).await
+        self.on_register(key.clone(), call.clone(), may_repeat, perform, true).await
     }
 }
 

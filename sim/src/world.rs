@@ -270,6 +270,10 @@ impl World {
             if !self.is_stale(happening) {
                 return Some(at);
             }
+            if happening == Happening::Parked {
+                // Whoever is parked next plans a look of his own.
+                self.look_at = None;
+            }
             self.agenda.pop();
             self.stats.stale += 1;
         }

@@ -24,7 +24,9 @@ fn explore() {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some(plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    let Some(plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                        break;
+                    };
                     let begun = Instant::now();
                     let mut caught = BTreeMap::new();
                     let mut first = None;
@@ -45,11 +47,19 @@ fn explore() {
                                 *caught.entry(kind).or_insert(0) += 1;
                             }
                         }
-                        if begun.elapsed().as_secs() > 60 { break }
+                        if begun.elapsed().as_secs() > 60 {
+                            break;
+                        }
                     }
                     let _lock = out.lock();
-                    println!("== {plant}: {n} runs {:?} first {:?} {caught:?}", begun.elapsed(),
-                        first.map(|(seed, story)| (seed, story.chars().take(300).collect::<String>())));
+                    println!(
+                        "== {plant}: {n} runs {:?} first {:?} {caught:?}",
+                        begun.elapsed(),
+                        first.map(|(seed, story)| (
+                            seed,
+                            story.chars().take(300).collect::<String>()
+                        ))
+                    );
                 }
             });
         }

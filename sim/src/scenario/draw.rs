@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::entropy::{Entropy, Purpose, Seeded, Stream, Tape};
 use crate::profile::{Network, Profile};
-use crate::scenario::{Choices, Program, Scenario, Shape, Way};
+use crate::scenario::{Choices, Knobs, Program, Scenario, Shape, Way};
 use crate::workload::Work;
 
 /// Chooses for the scenario itself. Each thing has its choices for itself, so that a new one changes no
@@ -29,6 +29,7 @@ const PROGRAMS: u64 = 7;
 const ROUNDS: u64 = 8;
 const LASTS: u64 = 9;
 const WIRE: u64 = 10;
+const KNOBS: u64 = 11;
 
 impl Scenario {
     /// The scenario of a seed.
@@ -101,6 +102,7 @@ impl Scenario {
         // The run is the same: once in a while is enough.
         let wire = dice.below(WIRE, 16) == 15;
         let (ways, faults) = (ways.into_iter().collect(), Vec::new());
+        let knobs = Self::knobs(&mut Dice(entropy));
         Self {
             choices,
             shape,
@@ -110,8 +112,34 @@ impl Scenario {
             programs,
             lasts,
             wire,
+            knobs,
             #[cfg(anatase_planted)]
             planted: None,
+        }
+    }
+
+    /// Each knob is turned in a part of the scenarios.
+    fn knobs(dice: &mut Dice<'_>) -> Knobs {
+        let usual = Knobs::default();
+        let mut turned =
+            |n: u64, of: u32| (dice.below(KNOBS + n, of) + 1).checked_sub(of) == Some(0);
+        Knobs {
+            timeout_ms: match (turned(0, 4), turned(12, 4)) {
+                (true, _) => 2_000,
+                (false, true) => 60_000,
+                (false, false) => usual.timeout_ms,
+            },
+            scan_page_size: if turned(1, 3) { 2 } else { usual.scan_page_size },
+            snapshot_cache_size: if turned(2, 4) { 0 } else { usual.snapshot_cache_size },
+            tso_concurrency: if turned(3, 4) { 3 } else { usual.tso_concurrency },
+            tso_max_wait_us: if turned(4, 4) { 300 } else { usual.tso_max_wait_us },
+            tso_follower_proxy: turned(5, 4),
+            pd_follower_handle: turned(6, 4),
+            forwarding: turned(7, 4),
+            right_derive: !turned(8, 3),
+            max_ts_sync_ms: if turned(9, 4) { 20 } else { usual.max_ts_sync_ms },
+            wait_for_lock_ms: if turned(10, 4) { 50 } else { usual.wait_for_lock_ms },
+            wake_up_delay_ms: if turned(11, 4) { 0 } else { usual.wake_up_delay_ms },
         }
     }
 }

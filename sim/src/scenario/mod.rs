@@ -29,14 +29,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anatase_client::TransactionOptions;
+use anatase_client::{Config, TransactionOptions};
 use anatase_cluster::ClusterConfig;
 use serde::{Deserialize, Serialize};
 
 pub use report::{Report, Tally};
 pub use run::run;
-pub(crate) use run::{TIMEOUT, settings};
-pub use shrink::{Shrunk, shrink};
+pub use shrink::{Shrunk, shrink, shrink_by};
 
 use crate::fault::{Fate, NetFault, PlannedFault};
 use crate::profile::Profile;
@@ -63,10 +62,84 @@ pub struct Scenario {
     pub lasts: Duration,
     /// Whether answers travel as bytes.
     pub wire: bool,
+    /// How clients and servers are set.
+    #[serde(default)]
+    pub knobs: Knobs,
     /// The bug that is planted in all clients. Not saved.
     #[cfg(anatase_planted)]
     #[serde(skip)]
     pub planted: Option<anatase_core::Plant>,
+}
+
+/// Settings that are turned to where things are rare otherwise. Each is at its usual place by default, and
+/// none of them may change what is right.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Knobs {
+    /// What an operation of a client may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many pairs of a scan a client asks for at once.
+    pub scan_page_size: u32,
+    /// How much of a snapshot a client remembers, in bytes.
+    pub snapshot_cache_size: usize,
+    /// How many requests for timestamps a client has under way.
+    pub tso_concurrency: usize,
+    /// How long a request for timestamps waits for company, in microseconds.
+    pub tso_max_wait_us: u64,
+    /// Whether a client asks all members of PD for timestamps.
+    pub tso_follower_proxy: bool,
+    /// Whether a client asks all members of PD for regions.
+    pub pd_follower_handle: bool,
+    /// Whether a client reaches stores by way of others.
+    pub forwarding: bool,
+    /// Whether the right part of a region that is split keeps its id.
+    pub right_derive: bool,
+    /// How long a new leader needs to learn up to where its region was read, in milliseconds.
+    pub max_ts_sync_ms: u64,
+    /// How long a store lets a request wait for a lock, in milliseconds.
+    pub wait_for_lock_ms: u64,
+    /// After how long those are woken who wait beside the one that was, in milliseconds.
+    pub wake_up_delay_ms: u64,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 10_000,
+            scan_page_size: 256,
+            snapshot_cache_size: 16 << 20,
+            tso_concurrency: 1,
+            tso_max_wait_us: 0,
+            tso_follower_proxy: false,
+            pd_follower_handle: false,
+            forwarding: false,
+            right_derive: true,
+            max_ts_sync_ms: 0,
+            wait_for_lock_ms: 1_000,
+            wake_up_delay_ms: 20,
+        }
+    }
+}
+
+impl Knobs {
+    /// What an operation of a client may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.max(1))
+    }
+
+    /// The settings of a client.
+    pub fn client(&self) -> Config {
+        Config::default()
+            .with_timeout(self.timeout())
+            .with_startup_timeout(self.timeout())
+            .with_scan_page_size(self.scan_page_size.max(1))
+            .with_snapshot_cache_size(self.snapshot_cache_size)
+            .with_tso_concurrency(self.tso_concurrency.max(1))
+            .with_tso_max_wait(Duration::from_micros(self.tso_max_wait_us))
+            .with_tso_follower_proxy(self.tso_follower_proxy)
+            .with_pd_follower_handle(self.pd_follower_handle)
+            .with_forwarding(self.forwarding)
+    }
 }
 
 /// What all choices of a run come from.
@@ -165,9 +238,10 @@ impl Way {
 }
 
 impl Scenario {
-    /// Nothing goes wrong in it, and nobody dies.
+    /// Nothing goes wrong in it, and nobody dies or leaves in the midst of something.
     pub fn is_calm(&self) -> bool {
-        let mortal = self.programs.iter().any(|program| program.work == Work::Mortal);
+        let mortal = |program: &Program| matches!(program.work, Work::Mortal | Work::Hasty);
+        let mortal = self.programs.iter().any(mortal);
         !mortal
             && !self.profile.network.has_fates()
             && self.profile.nemesis.is_empty()
@@ -187,7 +261,11 @@ impl Scenario {
     pub(crate) fn cluster(&self) -> ClusterConfig {
         let cluster = ClusterConfig::default()
             .stores(self.shape.stores.max(1) as usize)
-            .pd_members(self.shape.pd_members.max(1) as usize);
+            .pd_members(self.shape.pd_members.max(1) as usize)
+            .right_derive(self.knobs.right_derive)
+            .max_ts_sync(Duration::from_millis(self.knobs.max_ts_sync_ms))
+            .wait_for_lock_timeout(Duration::from_millis(self.knobs.wait_for_lock_ms))
+            .wake_up_delay(Duration::from_millis(self.knobs.wake_up_delay_ms));
         // Regions of raw keys begin at these as they are.
         match self.programs.iter().any(|program| program.work.is_raw()) {
             true => cluster.split_keys_raw(&self.shape.split_keys),

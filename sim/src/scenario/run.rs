@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use anatase_client::{Config, Instant, ResolveLocksOptions};
+use anatase_client::{Instant, ResolveLocksOptions};
 
 use super::{Choices, Report, Scenario, Tally};
 use crate::check::truth::Truth;
@@ -19,20 +19,12 @@ use crate::sim::{Sim, SimConfig, Stalled};
 use crate::workload::{Post, Stage, Work};
 use crate::{Ledger, SimClient};
 
-/// What an operation may take.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// All that has to end after the world was healed ends within this: the longest round of a workload, and
 /// what its client does in the background.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Longer than any lock lives without a heartbeat (20 s), and timestamps are ahead of the clock.
 const LOCKS_LIVE: Duration = Duration::from_secs(60);
-
-/// Clients' settings in a run: short limits, so that a run under faults is short.
-pub(crate) fn settings() -> Config {
-    Config::default().with_timeout(TIMEOUT).with_startup_timeout(TIMEOUT)
-}
 
 /// Runs a scenario, and judges it. Never panics: if the code under test does, that is a violation.
 pub fn run(scenario: &Scenario) -> Report {
@@ -209,11 +201,11 @@ impl<'a> Run<'a> {
 
 /// Reads everything, takes away every lock, reads again, and commits in each way.
 async fn examine(client: SimClient, stage: Arc<Stage>) -> anatase_client::Result<()> {
-    let recorder = Recorder::new(&stage.ledger, &client, TIMEOUT);
+    let recorder = Recorder::new(&stage.ledger, &client, stage.knobs.timeout());
     if stage.works.iter().any(|work| work.is_raw()) {
-        return examine_raw(&client, &recorder).await;
+        return examine_raw(&client, &recorder, &stage).await;
     }
-    let start = client.transactions_with(settings());
+    let start = client.transactions_with(stage.knobs.client());
     let store = recorder.other("connect", start).await?;
     for _ in 0..2 {
         let now = recorder.timestamp(&store).await?;
@@ -243,8 +235,12 @@ async fn examine(client: SimClient, stage: Arc<Stage>) -> anatase_client::Result
 }
 
 /// The same where keys are raw: there are no locks.
-async fn examine_raw(client: &SimClient, recorder: &Recorder) -> anatase_client::Result<()> {
-    let raw = recorder.other("connect", client.raw_with(settings())).await?;
+async fn examine_raw(
+    client: &SimClient,
+    recorder: &Recorder,
+    stage: &Stage,
+) -> anatase_client::Result<()> {
+    let raw = recorder.other("connect", client.raw_with(stage.knobs.client())).await?;
     recorder.other("scan", raw.scan(.., 1000)).await?;
     recorder.other("put", raw.put("examined", "so")).await?;
     recorder.other("get", raw.get("examined")).await?;

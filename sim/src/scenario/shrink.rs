@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Report, Scenario, run};
+use super::{Knobs, Report, Scenario, run};
 use crate::fault::NetFault;
 use crate::profile::Network;
 
@@ -24,6 +24,16 @@ pub struct Shrunk {
 pub fn shrink(
     scenario: &Scenario,
     runs: u32,
+    progress: impl FnMut(&Scenario, &Report),
+) -> Option<Shrunk> {
+    shrink_by(scenario, runs, run, progress)
+}
+
+/// The same, where scenarios are run and judged in a way of one's own.
+pub fn shrink_by(
+    scenario: &Scenario,
+    runs: u32,
+    run: impl Fn(&Scenario) -> Report,
     mut progress: impl FnMut(&Scenario, &Report),
 ) -> Option<Shrunk> {
     let first = run(scenario);
@@ -136,6 +146,7 @@ pub(super) fn candidates(scenario: &Scenario, report: Option<&Report>) -> Vec<Sc
     offer(&|it| it.profile.network.scheduling = calm.scheduling);
     offer(&|it| it.profile.network.mean = calm.mean);
     offer(&|it| it.wire = false);
+    offer(&|it| it.knobs = Knobs::default());
     all
 }
 
@@ -164,7 +175,8 @@ fn size(scenario: &Scenario) -> impl PartialOrd {
         lasting / 1_000_000 + scenario.lasts / 1_000_000,
         long(network.mean, calm.mean)
             + long(network.scheduling, calm.scheduling)
-            + u32::from(scenario.wire),
+            + u32::from(scenario.wire)
+            + u32::from(scenario.knobs != Knobs::default()),
     )
 }
 

@@ -15,6 +15,8 @@
 //! | [`Work::Large`] | hundreds of keys at once | batches that are divided wrongly |
 //! | [`Work::Patient`] | locks that are held for longer than a lock lives | heartbeats that do not come |
 //! | [`Work::Mortal`] | its client dies in the midst of a commit | recovery that tears, or never ends |
+//! | [`Work::Hasty`] | like [`Work::Mortal`], of clients that are closed while they commit | the same |
+//! | [`Work::Janitor`] | others' locks, which it puts an end to, live or not | outcomes that were told and did not hold |
 //! | [`Work::Order`] | timestamps and single writes, one after the other | effects before their causes |
 //! | [`Work::RawMix`] | everything the raw API can, each client in a range of its own | anything but a map |
 //!
@@ -23,6 +25,8 @@
 
 mod bank;
 mod counter;
+mod hasty;
+mod janitor;
 mod large;
 mod list_append;
 mod mortal;
@@ -49,7 +53,7 @@ use crate::check::{Anomaly, Checker, Violation};
 use crate::client::{SimClient, SimRuntime};
 use crate::history::{Held, History};
 use crate::record::{Ledger, RecordedTransaction, Recorder};
-use crate::scenario::{Program, Scenario, Tally, Way};
+use crate::scenario::{Knobs, Program, Scenario, Tally, Way};
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +83,10 @@ pub enum Work {
     Patient,
     /// Dies while it commits, again and again.
     Mortal,
+    /// Closes its client while that commits.
+    Hasty,
+    /// Looks for locks, and puts an end to their transactions.
+    Janitor,
     /// Asks for timestamps and writes single keys.
     Order,
     /// Does everything that the raw API can, in a range of its own.
@@ -87,7 +95,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Bank,
         Self::Ring,
         Self::ListAppend,
@@ -100,6 +108,8 @@ impl Work {
         Self::Large,
         Self::Patient,
         Self::Mortal,
+        Self::Hasty,
+        Self::Janitor,
         Self::Order,
         Self::RawMix,
     ];
@@ -119,6 +129,8 @@ impl Work {
             Self::Large => "large",
             Self::Patient => "patient",
             Self::Mortal => "mortal",
+            Self::Hasty => "hasty",
+            Self::Janitor => "janitor",
             Self::Order => "order",
             Self::RawMix => "raw_mix",
         }
@@ -139,6 +151,8 @@ impl Work {
             Self::Large => "large/",
             Self::Patient => "patient/",
             Self::Mortal => "mortal/",
+            Self::Hasty => "hasty/",
+            Self::Janitor => "janitor/",
             Self::Order => "order/",
             Self::RawMix => "mix/",
         }
@@ -155,7 +169,8 @@ impl Work {
             Self::Bank | Self::Ring | Self::Register | Self::RawRegister | Self::Order => 20,
             Self::ListAppend | Self::Snapshots | Self::Counter => 16,
             Self::WriteSkew | Self::LockedSkew | Self::RawMix => 20,
-            Self::Mortal => 8,
+            Self::Mortal | Self::Hasty => 8,
+            Self::Janitor => 6,
             Self::Large => 3,
             Self::Patient => 2,
         }
@@ -163,7 +178,23 @@ impl Work {
 
     /// Whether it uses the raw API.
     pub fn is_raw(self) -> bool {
-        matches!(self, Self::RawRegister | Self::RawMix)
+        match self {
+            Self::RawRegister | Self::RawMix => true,
+            Self::Bank
+            | Self::Ring
+            | Self::ListAppend
+            | Self::Register
+            | Self::Snapshots
+            | Self::WriteSkew
+            | Self::LockedSkew
+            | Self::Counter
+            | Self::Large
+            | Self::Patient
+            | Self::Mortal
+            | Self::Hasty
+            | Self::Janitor
+            | Self::Order => false,
+        }
     }
 
     /// What the workload itself knows of its data, once all is over.
@@ -184,11 +215,12 @@ impl Work {
             Self::Counter => counter::judge(truth, found),
             Self::Large => large::judge(truth, found),
             Self::Patient => patient::judge(scenario, history, found),
-            Self::Mortal => mortal::judge(truth, found),
+            Self::Mortal | Self::Hasty => mortal::judge(self, truth, found),
             Self::ListAppend
             | Self::Register
             | Self::RawRegister
             | Self::Snapshots
+            | Self::Janitor
             | Self::Order
             | Self::RawMix => {}
         }
@@ -204,6 +236,7 @@ pub(crate) struct Stage {
     pub(crate) works: Vec<Work>,
     pub(crate) calm: bool,
     pub(crate) zombies: bool,
+    pub(crate) knobs: Knobs,
     /// No more rounds are begun.
     pub(crate) stop: AtomicBool,
     unique: AtomicU64,
@@ -227,6 +260,7 @@ impl Stage {
             works,
             calm: scenario.is_calm(),
             zombies: scenario.has_zombies(),
+            knobs: scenario.knobs.clone(),
             stop: AtomicBool::new(false),
             unique: AtomicU64::new(1),
             found: Mutex::default(),
@@ -240,6 +274,11 @@ impl Stage {
 
     pub(crate) fn coverage(&self) -> Coverage {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds up what a client's machines have met.
+    fn meet(&self, store: &TransactionClient<SimRuntime>) {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).merge(&store.coverage());
     }
 
     fn tell(&self, anomaly: Anomaly, story: String) {
@@ -275,10 +314,10 @@ impl Post {
 
     /// One of its lives.
     pub(crate) async fn live(self: Arc<Self>, client: SimClient) {
-        let recorder = Recorder::new(&self.stage.ledger, &client, crate::scenario::TIMEOUT);
+        let recorder = Recorder::new(&self.stage.ledger, &client, self.stage.knobs.timeout());
         let work = self.program.work;
         loop {
-            let settings = crate::scenario::settings();
+            let settings = self.stage.knobs.client();
             let desk = if work.is_raw() {
                 let raw = recorder.other("connect", client.raw_with(settings)).await;
                 raw.map(|raw| Desk::new(&self, &client, &recorder, None, Some(raw)))
@@ -360,6 +399,8 @@ impl Desk {
             Work::Large => large::round(self).await,
             Work::Patient => patient::round(self).await,
             Work::Mortal => mortal::round(self).await,
+            Work::Hasty => hasty::round(self).await,
+            Work::Janitor => janitor::round(self).await,
             Work::Order => order::round(self).await,
             Work::RawMix => raw_mix::round(self).await,
         }
@@ -467,8 +508,7 @@ impl Drop for Desk {
     /// Also when its client dies.
     fn drop(&mut self) {
         if let Some(store) = &self.store {
-            let coverage = store.coverage();
-            self.stage.met.lock().unwrap_or_else(PoisonError::into_inner).merge(&coverage);
+            self.stage.meet(store);
         }
     }
 }

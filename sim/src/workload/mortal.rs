@@ -10,7 +10,7 @@ use crate::check::Violation;
 use crate::check::truth::Truth;
 
 /// How many keys each of its transactions writes.
-const KEYS: u32 = 5;
+pub(super) const KEYS: u32 = 5;
 
 pub(super) async fn round(desk: &Desk) -> Result<()> {
     let way = desk.way();
@@ -35,8 +35,8 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
     txn.commit().await.into_result().map(drop)
 }
 
-pub(super) fn judge(truth: &Truth, found: &mut Vec<Violation>) {
-    replay(Work::Mortal.prefix(), truth, |at, keys| {
+pub(super) fn judge(work: Work, truth: &Truth, found: &mut Vec<Violation>) {
+    replay(work.prefix(), truth, |at, keys| {
         let mut values: Vec<&Bytes> = keys.values().collect();
         values.dedup();
         if (values.len() > 1 || keys.len() != KEYS as usize) && found.len() < 8 {

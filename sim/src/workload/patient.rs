@@ -30,7 +30,8 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
 
 /// Where nothing goes wrong, nobody who had the locks fails.
 pub(super) fn judge(scenario: &Scenario, history: &History, found: &mut Vec<Violation>) {
-    if !scenario.is_calm() {
+    let janitor = scenario.programs.iter().any(|program| program.work == Work::Janitor);
+    if !scenario.is_calm() || janitor {
         return;
     }
     for (entry, txn) in history.transactions() {

@@ -183,7 +183,12 @@ impl<'h> Observed<'h> {
                 self.tell(Anomaly::Internal, story, [txn.id]);
             }
             Some(_) => {}
-            None => txn.reads.push(Read { key: key.clone(), list, depends: true }),
+            None => {
+                // What was read under locks holds together only if all of them were held to the end: of a
+                // transaction that failed, some may have been lost before others were taken.
+                let depends = txn.fate == Fate::Committed;
+                txn.reads.push(Read { key: key.clone(), list, depends });
+            }
         }
     }
 

@@ -251,3 +251,25 @@ fn a_pessimistic_writer_is_judged_by_what_it_locked() {
         assert_eq!(lists(&history), found);
     }
 }
+
+/// Its first lock was lost, and another wrote the key, before it took the second: it is no reader of one
+/// moment. If it was committed all the same, it is a cycle.
+#[test]
+fn locks_that_were_lost_show_no_cycle_unless_it_was_committed() {
+    let locked = |key, list: &[u64]| {
+        let value = (!list.is_empty()).then(|| encode_list(list));
+        Step::ReadLocked { key: bytes(key), value }
+    };
+    let play = |outcome| {
+        let mut history = History::default();
+        let one = txn(&mut history, 1, outcome, vec![locked("x", &[]), locked("y", &[8])]);
+        let two = vec![locked("x", &[]), append("x", &[7]), locked("y", &[]), append("y", &[8])];
+        txn(&mut history, 2, DONE, two);
+        for id in [one, 1] {
+            history.transaction_mut(id).expect("it").mode = Mode::Pessimistic;
+        }
+        lists(&history)
+    };
+    assert_eq!(play(Outcome::Aborted), []);
+    assert_eq!(play(DONE), [Anomaly::GSingle]);
+}
