@@ -113,7 +113,7 @@ plants! {
     /// `txn/transaction.rs`, `lock_call`.
     ForUpdateTsNotRaised "for-update-ts-not-raised",
     /// Keys whose lock request got no answer count as locked, and as without value (transactions.md
-    /// §13.4). `op/lock.rs`, `locking`.
+    /// §13.4). `op/lock.rs`, `request` and `locking`.
     LostLockHeld "lost-lock-held",
     /// A prewrite that is refused, because a pessimistic lock is gone, counts as landed
     /// (transactions.md §8.3). `op/commit/prewrite.rs`, `prewriting`.
@@ -160,13 +160,13 @@ plants! {
     ShortHeartbeat "short-heartbeat",
 
     // ---- undetermined ----
-    /// What nobody knows is told as aborted (transactions.md §22.1). `op/commit/settle.rs`, `end`.
+    /// What nobody knows is told as aborted (transactions.md §22.1). `op/commit/settle.rs`, `in_doubt`.
     DoubtToldAsAborted "doubt-told-as-aborted",
-    /// What nobody knows is told as committed (transactions.md §22.1). `op/commit/primary.rs`,
-    /// `end_primary`.
+    /// What nobody knows is told as committed (transactions.md §22.1). `op/commit/settle.rs`,
+    /// `in_doubt`.
     DoubtToldAsCommitted "doubt-told-as-committed",
     /// What may be committed is cleaned up, its primary last (transactions.md §22.3).
-    /// `op/commit/primary.rs`, `end_primary`.
+    /// `op/commit/settle.rs`, `in_doubt`.
     DoubtCleanedUp "doubt-cleaned-up",
     /// A commit whose time runs out while its decisive request is out is told as aborted (transactions.md
     /// §11). `op/commit/mod.rs`, `stop`.

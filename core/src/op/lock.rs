@@ -621,6 +621,7 @@ impl Job for LockJob {
         CallSpec {
             is_retry: batch.piece.is_retry,
             extra: plan.options.rollback_context(),
+            once: planted!(cx.shared.config, LostLockHeld),
             ..CallSpec::write(Rpc::KvPessimisticLock, body, &cx.shared.config)
         }
     }

@@ -103,19 +103,7 @@ impl Scenario {
         let wire = dice.below(WIRE, 16) == 15;
         let (ways, faults) = (ways.into_iter().collect(), Vec::new());
         let knobs = Self::knobs(&mut Dice(entropy));
-        Self {
-            choices,
-            shape,
-            profile,
-            faults,
-            ways,
-            programs,
-            lasts,
-            wire,
-            knobs,
-            #[cfg(anatase_planted)]
-            planted: None,
-        }
+        Self { choices, shape, profile, faults, ways, programs, lasts, wire, knobs }
     }
 
     /// Each knob is turned in a part of the scenarios.

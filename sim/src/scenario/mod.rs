@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 
 pub use report::{Report, Tally};
 pub use run::run;
+#[cfg(anatase_planted)]
+pub use run::run_with_plant;
 pub use shrink::{Shrunk, shrink, shrink_by};
 
 use crate::fault::{Fate, NetFault, PlannedFault};
@@ -65,10 +67,6 @@ pub struct Scenario {
     /// How clients and servers are set.
     #[serde(default)]
     pub knobs: Knobs,
-    /// The bug that is planted in all clients. Not saved.
-    #[cfg(anatase_planted)]
-    #[serde(skip)]
-    pub planted: Option<anatase_core::Plant>,
 }
 
 /// Settings that are turned to where things are rare otherwise. Each is at its usual place by default, and

@@ -10,8 +10,6 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::fanout::{Batch, Fanout, Job, Progress};
 use crate::op::Step;
-#[cfg(anatase_planted)]
-use crate::op::commit::outcome::{self, Verdict};
 use crate::op::commit::outcome::{Decided, Evidence, Phase as Deciding, Said};
 use crate::op::commit::plan::Plan;
 use crate::op::commit::prewrite::AllPrewritten;
@@ -143,16 +141,6 @@ impl Commit {
         let next_tag = state.fanout.end_tag();
         state.fanout.abandon(cx);
         let evidence = CommittingPrimary::evidence(said, lost);
-        #[cfg(anatase_planted)]
-        if outcome::verdict(evidence) == Verdict::Undetermined {
-            if planted!(plan, DoubtToldAsCommitted) {
-                let (acknowledged, given_up, _) = state.acknowledged();
-                return Self::committed(plan, Decided::by_primary(acknowledged), given_up, cx);
-            }
-            if planted!(plan, DoubtCleanedUp) {
-                return Self::tear(plan, error, next_tag, cx);
-            }
-        }
         Self::end(plan, evidence, error, Left::Locks, next_tag, cx)
     }
 

@@ -120,34 +120,41 @@ impl Commit {
         cx: &mut Cx<'_>,
     ) -> Step {
         match outcome::verdict(evidence) {
-            Verdict::Undetermined if planted!(plan, DoubtToldAsAborted) => {
-                cx.shared.stop_keep_alive(plan.start_ts);
-                Step::Done(Ok(Reply::Commit(CommitOutcome::Aborted(error.certain()))))
-            }
             Verdict::Aborted => Self::abort(plan, error, left, first_tag, cx),
             Verdict::Undetermined => Self::in_doubt(&plan, error, cx),
         }
     }
 
-    /// Undoes what may be committed, its primary last.
-    #[cfg(anatase_planted)]
-    pub(super) fn tear(plan: Arc<Plan>, error: Error, first_tag: Tag, cx: &mut Cx<'_>) -> Step {
-        let mut keys: Vec<Key> = plan.locked.iter().rev().cloned().collect();
-        keys.sort_by_key(|key| *key == plan.primary);
-        let first = keys.remove(0);
-        let undo = Undo::start(plan.start_ts, first, keys, None, first_tag, cx);
-        let outcome = match Self::in_doubt(&plan, error, cx) {
-            Step::Done(outcome) => outcome,
-            step => return step,
-        };
-        let op = Op::Commit(Box::new(Self { plan, phase: Phase::RollingBack(undo) }));
-        Step::Detach(outcome, op, budget::CLEANUP)
-    }
-
     /// Nothing is touched any more. The heartbeat ends, too: nobody goes on with the transaction.
     pub(super) fn in_doubt(plan: &Plan, error: Error, cx: &mut Cx<'_>) -> Step {
         cx.shared.stop_keep_alive(plan.start_ts);
+        if planted!(plan, DoubtToldAsAborted) {
+            return Step::Done(Ok(Reply::Commit(CommitOutcome::Aborted(error.certain()))));
+        }
+        if planted!(plan, DoubtToldAsCommitted) {
+            let at = plan.start_ts.next();
+            return Step::Done(committed(at, CommittedBy::TwoPhase, Fallbacks::default()));
+        }
+        #[cfg(anatase_planted)]
+        if planted!(plan, DoubtCleanedUp) {
+            return Self::tear(plan, error, cx);
+        }
         outcome::undetermined(error)
+    }
+
+    /// Undoes what may be committed, its primary last.
+    #[cfg(anatase_planted)]
+    fn tear(plan: &Plan, error: Error, cx: &mut Cx<'_>) -> Step {
+        // Nothing else is awaited any more.
+        const TORN: Tag = 1 << 20;
+        let mut keys = plan.locked.clone();
+        keys.sort_by_key(|key| *key == plan.primary);
+        let undo = Undo::start(plan.start_ts, keys.remove(0), keys, None, TORN, cx);
+        let op = Self { plan: Arc::new(plan.clone()), phase: Phase::RollingBack(undo) };
+        match outcome::undetermined(error) {
+            Step::Done(outcome) => Step::Detach(outcome, Op::Commit(Box::new(op)), budget::CLEANUP),
+            step => step,
+        }
     }
 
     /// Reports the abort, and undoes in the background what may have been locked. Batches that are
