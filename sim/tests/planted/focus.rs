@@ -129,7 +129,11 @@ fn narrowed(seed: u64, mood: Mood, works: &[Work], ways: &[Way]) -> Scenario {
         }
         Mood::Naps | Mood::Ghosts => {
             scenario.profile = Profile::calm();
-            scenario.lasts = secs(150);
+            scenario.lasts = secs(200);
+            scenario.knobs.timeout_ms = 60_000;
+            for program in &mut scenario.programs {
+                program.rounds = 6;
+            }
             for client in 0..2 {
                 let at = secs(2 + (seed * 7 + u64::from(client) * 40) % 40);
                 let lasts = secs(24 + seed % 12);
