@@ -45,6 +45,8 @@ pub struct Entry {
     pub deadline: Instant,
     /// When its owner heard of its end, gave it up, or died.
     pub ended: Option<Instant>,
+    /// A call in it that was over later than it had to be: when it was due, and when it was over.
+    pub late: Option<(Instant, Instant)>,
     /// Why it failed, if it did.
     pub error: Option<ErrorKind>,
     /// What it was.
@@ -262,7 +264,8 @@ impl History {
     /// Writes down that something was asked for. Returns its id.
     pub fn begin(&mut self, process: u32, began: Instant, deadline: Instant, what: What) -> Id {
         let id = self.entries.len();
-        let entry = Entry { id, process, began, deadline, ended: None, error: None, what };
+        let (ended, late, error) = (None, None, None);
+        let entry = Entry { id, process, began, deadline, ended, late, error, what };
         self.entries.push(entry);
         id
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anatase_client::{
-    BoundRange, Bytes, CommitOutcome, Error, RawClient, Result, Snapshot, Timestamp, Transaction,
-    TransactionClient, TransactionOptions,
+    BoundRange, Bytes, CommitOutcome, Error, Instant, RawClient, Result, Snapshot, Timestamp,
+    Transaction, TransactionClient, TransactionOptions,
 };
 
 use crate::client::SimClient;
@@ -237,13 +237,14 @@ impl Open {
         });
     }
 
-    /// A call is over, and nothing is owed until the next. If it came too late, that stays written.
+    /// A call is over, and nothing is owed until the next.
     fn settle(&self) {
         let now = self.recorder.client.true_now();
-        if let Some(entry) = open(&self.recorder.ledger).entries.get_mut(self.id)
-            && now <= entry.deadline
-        {
-            entry.deadline = anatase_client::Instant::NEVER;
+        if let Some(entry) = open(&self.recorder.ledger).entries.get_mut(self.id) {
+            if now > entry.deadline {
+                entry.late.get_or_insert((entry.deadline, now));
+            }
+            entry.deadline = Instant::NEVER;
         }
     }
 

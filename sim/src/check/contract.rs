@@ -22,8 +22,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anatase_core::{
-    Cancel, Command, CommandId, CommitOutcome, Core, Error, Event, Instant, OpId, Operation, Reply,
-    Wakeup,
+    Cancel, Command, CommandId, CommitOutcome, Core, Error, Event, Instant, OpId, Operation,
+    RawOperation, Reply, Wakeup,
 };
 
 use super::{Anomaly, Checker, Violation};
@@ -58,18 +58,32 @@ pub enum Record {
     End,
 }
 
-/// Whether an operation only reads, so that it cannot end in doubt.
+/// Whether an operation only reads, so that it cannot end in doubt. An operation that is not known here is
+/// taken for a write: then nothing is demanded of it.
 pub fn is_read(operation: &Operation) -> bool {
-    matches!(
-        operation,
+    match operation {
         Operation::Read { .. }
-            | Operation::Ready
-            | Operation::Timestamp
-            | Operation::LowResolutionTimestamp
-            | Operation::StaleTimestamp { .. }
-            | Operation::MinTimestamp
-            | Operation::ExternalTimestamp
-    )
+        | Operation::Ready
+        | Operation::Timestamp
+        | Operation::LowResolutionTimestamp
+        | Operation::StaleTimestamp { .. }
+        | Operation::MinTimestamp
+        | Operation::ExternalTimestamp
+        | Operation::Regions { .. }
+        | Operation::GroupKeys { .. }
+        | Operation::Region(_)
+        | Operation::ScanLocks(_) => true,
+        Operation::Raw { op, .. } => matches!(
+            op,
+            RawOperation::Get { .. }
+                | RawOperation::GetKeyTtl { .. }
+                | RawOperation::BatchGet { .. }
+                | RawOperation::Scan(_)
+                | RawOperation::BatchScan { .. }
+                | RawOperation::Checksum { .. }
+        ),
+        _ => false,
+    }
 }
 
 /// Judges a whole recording.

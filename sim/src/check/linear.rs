@@ -11,7 +11,7 @@
 //! | an answer | once, between call and return, and the answer is right there |
 //! | failed | nowhere |
 //! | undetermined, or no answer | anywhere after its call, or nowhere |
-//! | an answer, but attempts may still arrive ([`RegisterOp::may_repeat`]) | both of the above |
+//! | an answer, or none, but attempts may still arrive ([`RegisterOp::may_repeat`]) | the same, and up to twice more, anywhere after its call |
 //!
 //! What need not be placed is what makes the search long, so three things are not tried: such an
 //! operation right before one that overwrites whatever it did; the later of two that are alike, where
@@ -29,6 +29,10 @@ use super::{Anomaly, Checker, Violation};
 use crate::history::{
     Entry, Held, History, Id, RegisterAnswer, RegisterCall, RegisterOp, What, held, text,
 };
+
+/// How often an operation may be executed beyond once, if it may be at all. There may be more attempts
+/// than that; that all of them are executed, with others' operations between, is not seen in practice.
+const REPEATS: usize = 2;
 
 /// How long to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +176,9 @@ fn places(entry: &Entry, op: &RegisterOp, values: &mut Values) -> Option<Vec<Op>
     let answered = match (&op.answer, unanswered) {
         (RegisterAnswer::Failed, _) => return Some(Vec::new()),
         (RegisterAnswer::Pending | RegisterAnswer::Undetermined, unanswered) => {
-            return Some(unanswered.map(|kind| place(None, kind)).into_iter().collect());
+            let copies = if op.may_repeat { 1 + REPEATS } else { 1 };
+            let kinds = unanswered.into_iter().flat_map(|kind| std::iter::repeat_n(kind, copies));
+            return Some(kinds.map(|kind| place(None, kind)).collect());
         }
         (RegisterAnswer::Value(value), None) => Kind::Get(values.number(value)),
         (RegisterAnswer::Done, Some(Kind::Put(value))) => Kind::Put(value),
@@ -188,7 +194,8 @@ fn places(entry: &Entry, op: &RegisterOp, values: &mut Values) -> Option<Vec<Op>
     // One that was answered ended; if nobody wrote down when, any time will do.
     let mut places = vec![place(Some(entry.ended.unwrap_or(Instant::NEVER)), answered)];
     if op.may_repeat {
-        places.extend(unanswered.map(|kind| place(None, kind)));
+        let kinds = unanswered.into_iter().flat_map(|kind| std::iter::repeat_n(kind, REPEATS));
+        places.extend(kinds.map(|kind| place(None, kind)));
     }
     Some(places)
 }

@@ -36,6 +36,14 @@ impl Demand {
 pub fn check(history: &History, demand: Demand) -> Vec<Violation> {
     let mut found = Vec::new();
     for entry in &history.entries {
+        if let Some((due, over)) = entry.late
+            && over > due.max(demand.healed) + demand.slack
+        {
+            let story =
+                format!("a call in it was due at {}, over at {}", millis(due), millis(over));
+            let late = Violation::new(Checker::Liveness, Anomaly::Overdue, story);
+            found.push(late.by(history, [entry.id]));
+        }
         let due = entry.deadline.max(demand.healed) + demand.slack;
         let (anomaly, story) = match entry.ended {
             Some(at) if entry.deadline < Instant::NEVER && at > due => {

@@ -132,7 +132,10 @@ pub(super) fn candidates(scenario: &Scenario, report: Option<&Report>) -> Vec<Sc
     }
     offer(&|it| it.shape.stores = 1);
     offer(&|it| it.shape.pd_members = 1);
-    // Shorter.
+    // Sooner, shorter.
+    for n in 0..faults {
+        offer(&|it| it.faults[n].at /= 2);
+    }
     for n in 0..faults {
         offer(&|it| {
             if let Some(lasts) = lasts(&mut it.faults[n].fault) {
@@ -165,6 +168,7 @@ fn size(scenario: &Scenario) -> impl PartialOrd {
     let long = |at: Duration, usual: Duration| if at == usual { 0 } else { 1 };
     let lasting: Duration =
         scenario.faults.iter().filter_map(|it| lasts(&mut it.fault.clone()).copied()).sum();
+    let at: Duration = scenario.faults.iter().map(|it| it.at).sum();
     (
         scenario.programs.iter().map(|program| program.rounds as usize + 1).sum::<usize>(),
         scenario.profile.nemesis.len(),
@@ -172,7 +176,7 @@ fn size(scenario: &Scenario) -> impl PartialOrd {
         dials.into_iter().map(u64::from).sum::<u64>(),
         scenario.ways.len() + scenario.shape.split_keys.len(),
         scenario.shape.keys + scenario.shape.stores + scenario.shape.pd_members,
-        lasting / 1_000_000 + scenario.lasts / 1_000_000,
+        (lasting + scenario.lasts + at).as_micros(),
         long(network.mean, calm.mean)
             + long(network.scheduling, calm.scheduling)
             + u32::from(scenario.wire)

@@ -17,10 +17,12 @@ pub(crate) enum Unusable {
     Other(String),
 }
 
+pub(crate) fn text(path: &Path) -> Result<String, Unusable> {
+    fs::read_to_string(path).map_err(|error| Unusable::File(path.display().to_string(), error))
+}
+
 fn read(path: &Path) -> Result<Scenario, Unusable> {
-    let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| Unusable::File(name.clone(), error))?;
-    text.parse().map_err(|error| Unusable::Text(name, error))
+    text(path)?.parse().map_err(|error| Unusable::Text(path.display().to_string(), error))
 }
 
 pub(crate) fn write(path: &Path, scenario: &Scenario) -> Result<(), Unusable> {

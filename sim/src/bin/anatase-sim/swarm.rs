@@ -40,6 +40,9 @@ pub(crate) struct Swarm {
     /// Tell how often each state of the machines met each input.
     #[arg(long)]
     pairs: bool,
+    /// docs/states.md, to hold the pairs against: one that is met though it cannot be is wrong.
+    #[arg(long)]
+    states: Option<PathBuf>,
     /// Where scenarios that go wrong are written.
     #[arg(long, default_value = "target/anatase-sim")]
     save: PathBuf,
@@ -210,6 +213,24 @@ impl Swarm {
         if self.pairs {
             println!("\n{}", pairs::Table(&sum.coverage));
         }
+        let mut well = sum.is_well();
+        if let Some(path) = &self.states {
+            let text = one::text(path)?;
+            let page = pairs::Page::read(&text).ok_or_else(|| {
+                Unusable::Other(format!("{}: no tables of states", path.display()))
+            })?;
+            let (never, wrong) = page.compare(&sum.coverage);
+            let met = page.len() - never.len();
+            println!(
+                "of {} pairs that can be {met} were met; not: {}",
+                page.len(),
+                pairs::names(&never)
+            );
+            if !wrong.is_empty() {
+                println!("pairs that cannot be were met: {}", pairs::names(&wrong));
+                well = false;
+            }
+        }
         for seed in &sum.unstable {
             println!("seed {seed}: a second run went another way");
         }
@@ -221,10 +242,10 @@ impl Swarm {
         if let Some((seed, _)) = sum.failed.first() {
             self.shrink(*seed)?;
         }
-        if sum.is_well() {
+        if well {
             println!("nothing is wrong");
         }
-        Ok(sum.is_well())
+        Ok(well)
     }
 
     /// The first is made smaller at once: in CI there is nobody else to do it.

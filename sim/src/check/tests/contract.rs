@@ -1,6 +1,6 @@
 use anatase_core::{
-    Cancel, Command, CommandId, Config, Core, Error, ErrorKind, Event, Input, KeyMode, OpId,
-    OpOptions, Operation, Reply, Timestamp, WakeReason, Wakeup,
+    Cancel, ColumnFamily, Command, CommandId, Config, Core, Error, ErrorKind, Event, Input,
+    KeyMode, OpId, OpOptions, Operation, RawOperation, Reply, Timestamp, WakeReason, Wakeup,
 };
 
 use super::*;
@@ -179,4 +179,14 @@ fn read_in_doubt() {
     };
     assert_eq!(judged(told(false)), []);
     assert_eq!(judged(told(true)), [Anomaly::ReadInDoubt]);
+}
+
+#[test]
+fn reads_are_told_from_writes() {
+    let raw = |op| Operation::Raw { op, cf: ColumnFamily::default() };
+    let key = bytes("k");
+    assert!(is_read(&raw(RawOperation::Get { key: key.clone() })));
+    assert!(is_read(&Operation::GroupKeys { keys: vec![key.clone()] }));
+    assert!(!is_read(&raw(RawOperation::Delete { key, atomic: false })));
+    assert!(!is_read(&Operation::SetExternalTimestamp(anatase_core::Timestamp::MAX)));
 }

@@ -22,6 +22,20 @@ fn ends(deadline: u64, ended: Option<u64>, healed: u64) -> Vec<Anomaly> {
     anomalies(&check(&history, Demand::new(ms(healed), ms(10_000))))
 }
 
+/// A call of a transaction that went on, or of a snapshot that was kept.
+#[test]
+fn a_late_call_in_something_longer() {
+    let late = |over, healed| {
+        let mut history = History::default();
+        let id = history.begin(1, ms(0), Instant::NEVER, What::Other("many".into()));
+        history.entries[id].late = Some((ms(1_000), ms(over)));
+        history.end(id, ms(9_000));
+        anomalies(&check(&history, Demand::new(ms(healed), ms(10_000))))
+    };
+    assert_eq!(late(1_101, 0), [Anomaly::Overdue]);
+    assert_eq!(late(3_050, 3_000), []);
+}
+
 #[test]
 fn overdue() {
     assert_eq!(ends(1_000, Some(1_100), 0), []);

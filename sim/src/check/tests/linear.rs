@@ -185,6 +185,19 @@ fn put_that_is_executed_again() {
     assert_eq!(linear(&history), []);
 }
 
+/// The same of one that was never answered: each of its attempts may have been executed.
+#[test]
+fn put_in_doubt_that_is_executed_again() {
+    let mut history = History::default();
+    put(&mut history, (0, 100), "1", RegisterAnswer::Undetermined);
+    swap(&mut history, (20, 30), ("1", "2"), true, Some("1"));
+    swap(&mut history, (40, 50), ("1", "3"), true, Some("1"));
+    assert_eq!(linear(&history), STRANGE);
+    let What::Register(op) = &mut history.entries[0].what else { panic!("a register") };
+    op.may_repeat = true;
+    assert_eq!(linear(&history), []);
+}
+
 #[test]
 fn malformed_answer() {
     let mut history = History::default();
