@@ -200,8 +200,9 @@ impl SimClient {
         RawClient::new_over(runtime, transport, self.pd_endpoints(), config).await
     }
 
-    /// These settings with the world's seed, and its plant.
-    fn own(&self, config: Config) -> Config {
+    /// These settings with the world's seed, and with its plant, if there is one: for whoever makes a client
+    /// library over a [`SimTransport`] himself.
+    pub fn own(&self, config: Config) -> Config {
         let config = config.with_seed(self.seed());
         #[cfg(anatase_planted)]
         if let Some(plant) = self.shared.lock().planted {

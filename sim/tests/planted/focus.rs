@@ -5,7 +5,7 @@ use std::time::Duration;
 use anatase_core::Plant;
 use anatase_sim::check::Violation;
 use anatase_sim::scenario::{Program, Way, run, run_with_plant};
-use anatase_sim::{Fate, NetFault, PlannedFault, Profile, Scenario, Work};
+use anatase_sim::{NetFault, PlannedFault, Profile, Scenario, Work};
 
 use crate::crowd;
 
@@ -18,6 +18,8 @@ pub(crate) enum Focus {
     On(&'static str, Mood, &'static [Work], &'static [Way]),
     /// Many tasks with one client library.
     Crowd,
+    /// The same, each task with keys of its own.
+    Lonely,
 }
 
 /// What goes wrong in it.
@@ -56,8 +58,9 @@ const SNAPSHOTS: Focus = Focus::On(
     &[Work::Snapshots, Work::ListAppend, Work::Mortal],
     &[Way::TwoPhase, Way::Async],
 );
-const NAPS: Focus = Focus::On("naps", Mood::Naps, &[Work::Patient], &[Way::Pessimistic]);
-const GHOSTS: Focus = Focus::On("naps, ghosts", Mood::Ghosts, &[Work::Patient], &[Way::Fair]);
+const NAPS: Focus =
+    Focus::On("naps", Mood::Naps, &[Work::Counter], &[Way::Pessimistic, Way::PessimisticAsync]);
+const GHOSTS: Focus = Focus::On("naps, ghosts", Mood::Ghosts, &[Work::Counter], &[Way::Fair]);
 
 impl Focus {
     /// Where the canary is looked for: what everybody does, in a calm world.
@@ -69,6 +72,7 @@ impl Focus {
         vec![
             Self::Drawn,
             Self::Crowd,
+            Self::Lonely,
             FAIR,
             LOCKS,
             PATIENT,
@@ -87,6 +91,7 @@ impl Focus {
             Self::Drawn => "drawn",
             Self::On(name, ..) => name,
             Self::Crowd => "crowd",
+            Self::Lonely => "lonely crowd",
         }
     }
 
@@ -95,7 +100,8 @@ impl Focus {
         let scenario = match self {
             Self::Drawn => Scenario::of_seed(seed),
             Self::On(_, mood, works, ways) => narrowed(seed, mood, works, ways),
-            Self::Crowd => return crowd::run(seed, plant),
+            Self::Crowd => return crowd::run(seed, plant, false),
+            Self::Lonely => return crowd::run(seed, plant, true),
         };
         match plant {
             Some(plant) => run_with_plant(&scenario, plant).violations,
@@ -117,7 +123,6 @@ fn narrowed(seed: u64, mood: Mood, works: &[Work], ways: &[Way]) -> Scenario {
     scenario.shape.split_keys = splits.collect();
     scenario.shape.split_keys.sort();
     scenario.shape.split_keys.dedup();
-    let secs = |n| Duration::from_secs(n);
     match mood {
         Mood::Drawn => {}
         Mood::Calm => scenario.profile = Profile::calm(),
@@ -129,30 +134,26 @@ fn narrowed(seed: u64, mood: Mood, works: &[Work], ways: &[Way]) -> Scenario {
         }
         Mood::Naps | Mood::Ghosts => {
             scenario.profile = Profile::calm();
-            scenario.lasts = secs(200);
+            scenario.shape.keys = 2;
             scenario.knobs.timeout_ms = 60_000;
-            for program in &mut scenario.programs {
-                program.rounds = 6;
+            if mood == Mood::Ghosts {
+                let network = &mut scenario.profile.network;
+                // Each connection that breaks leaves its requests on the way, for long.
+                (network.reset, network.strays) = (30_000, 1_000_000);
+                network.zombie_delay = Duration::from_secs(40);
             }
-            for client in 0..2 {
-                let at = secs(2 + (seed * 7 + u64::from(client) * 40) % 40);
-                let lasts = secs(24 + seed % 12);
+            // Every half minute somebody falls asleep, most often with locks in his hands.
+            for n in 0..4 {
+                let at = Duration::from_secs(35 * n)
+                    + Duration::from_millis(1 + (seed * 131 + n * 57) % 200);
+                let (client, lasts) = ((seed + n) as u32 % 2, Duration::from_secs(24 + seed % 12));
                 let fault = NetFault::PauseClient { client, lasts };
                 scenario.faults.push(PlannedFault { at, fault });
             }
-            if mood == Mood::Ghosts {
-                for n in 0..12 {
-                    let client = (n % 3) as u32;
-                    let at = secs(n * 4);
-                    let late = secs(22 + (seed * 5 + n * 3) % 20);
-                    let fault = NetFault::Next {
-                        client,
-                        skip: ((seed + n) % 5) as u32,
-                        fate: Fate::Late(late),
-                    };
-                    scenario.faults.push(PlannedFault { at, fault });
-                }
+            for program in &mut scenario.programs {
+                program.rounds = 200;
             }
+            scenario.lasts = Duration::from_secs(140);
         }
     }
     scenario
@@ -166,7 +167,7 @@ pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
         Plant::MovedBatchServed => (Focus::Drawn, 100),
         Plant::RegroupForgetsTail => (Focus::Drawn, 100),
         Plant::ScanSkipsBorder => (Focus::Drawn, 100),
-        Plant::RetryNotTold => (Focus::Drawn, 2_000),
+        Plant::RetryNotTold => (Focus::Lonely, 20),
         Plant::LostAnswerForgotten => (LOSSY, 500),
         Plant::LockedKeyPrewritten => (Focus::Drawn, 200),
         Plant::SecondariesWithPrimary => (Focus::Drawn, 1_000),
@@ -205,4 +206,15 @@ pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
         Plant::SwapRepeated => (RAW, 200),
         Plant::Harmless | Plant::Canary => return None,
     })
+}
+
+pub(crate) fn look(seed: u64) {
+    let scenario = narrowed(seed, Mood::Naps, &[Work::Counter], &[Way::Pessimistic]);
+    let report = run(&scenario);
+    println!("seed {seed}: {} {:?}", report.tally, report.struck);
+    if seed < 4 {
+        for e in &report.history.entries {
+            println!("   {}", report.history.line(e.id));
+        }
+    }
 }

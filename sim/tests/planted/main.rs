@@ -175,3 +175,16 @@ fn the_gate_can_fail() {
     let row = row(Plant::Harmless, Focus::CANARY, 10, &hunt);
     assert!(hunt.caught.is_none() && row.contains("NOT CAUGHT in 10 runs"), "{row}");
 }
+
+#[test]
+fn look() {
+    let seeds: u64 = 40;
+    for seed in 1..seeds {
+        if std::env::var("CROWD_DEBUG").is_ok() {
+            crowd::run(seed, None, false);
+        }
+        if std::env::var("NAPS_DEBUG").is_ok() {
+            focus::look(seed);
+        }
+    }
+}
