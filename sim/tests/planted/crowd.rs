@@ -56,13 +56,6 @@ pub(crate) fn run(seed: u64, plant: Option<Plant>, lonely: bool) -> Vec<Violatio
     let mut well = sim.instant();
     let stalled = play(&mut sim, &ledger, &spied, lonely, &mut well);
     let history = ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if std::env::var("CROWD_DEBUG").is_ok() {
-        for entry in &history.entries {
-            if matches!(entry.error, Some(anatase_client::ErrorKind::DeadlineExceeded)) {
-                println!("seed {seed}: {}", history.line(entry.id));
-            }
-        }
-    }
     let truth = sim.cluster(|cluster| Truth::of(cluster, &[]));
     let mut found = check::history(&history, &truth);
     let demand = liveness::Demand { well, ..liveness::Demand::new(well, sim.instant()) };

@@ -7,7 +7,7 @@ use anatase_sim::check::Violation;
 use anatase_sim::scenario::{Program, Way, run, run_with_plant};
 use anatase_sim::{NetFault, PlannedFault, Profile, Scenario, Work};
 
-use crate::crowd;
+use crate::{crowd, ghost};
 
 /// A kind of scenario. Each has one for each seed.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Focus {
     Crowd,
     /// The same, each task with keys of its own.
     Lonely,
+    /// A lock request that arrives when its lock was lost long ago.
+    Ghost,
 }
 
 /// What goes wrong in it.
@@ -33,8 +35,6 @@ pub(crate) enum Mood {
     Lossy,
     /// Clients stand still for longer than their locks live.
     Naps,
-    /// The same, and some requests arrive very late.
-    Ghosts,
 }
 
 const FAIR: Focus = Focus::On("fair, calm", Mood::Calm, &[Work::Bank, Work::Counter], &[Way::Fair]);
@@ -60,8 +60,6 @@ const SNAPSHOTS: Focus = Focus::On(
 );
 const NAPS: Focus =
     Focus::On("naps", Mood::Naps, &[Work::Counter], &[Way::Pessimistic, Way::PessimisticAsync]);
-const GHOSTS: Focus = Focus::On("naps, ghosts", Mood::Ghosts, &[Work::Counter], &[Way::Fair]);
-
 impl Focus {
     /// Where the canary is looked for: what everybody does, in a calm world.
     pub(crate) const CANARY: Self =
@@ -73,6 +71,7 @@ impl Focus {
             Self::Drawn,
             Self::Crowd,
             Self::Lonely,
+            Self::Ghost,
             FAIR,
             LOCKS,
             PATIENT,
@@ -82,7 +81,6 @@ impl Focus {
             LINEAR,
             SNAPSHOTS,
             NAPS,
-            GHOSTS,
         ]
     }
 
@@ -92,6 +90,7 @@ impl Focus {
             Self::On(name, ..) => name,
             Self::Crowd => "crowd",
             Self::Lonely => "lonely crowd",
+            Self::Ghost => "ghost",
         }
     }
 
@@ -102,6 +101,7 @@ impl Focus {
             Self::On(_, mood, works, ways) => narrowed(seed, mood, works, ways),
             Self::Crowd => return crowd::run(seed, plant, false),
             Self::Lonely => return crowd::run(seed, plant, true),
+            Self::Ghost => return ghost::run(seed, plant),
         };
         match plant {
             Some(plant) => run_with_plant(&scenario, plant).violations,
@@ -132,16 +132,10 @@ fn narrowed(seed: u64, mood: Mood, works: &[Work], ways: &[Way]) -> Scenario {
             (network.reply_lost, network.request_lost, network.reset) = (30_000, 20_000, 10_000);
             scenario.knobs.timeout_ms = 2_000;
         }
-        Mood::Naps | Mood::Ghosts => {
+        Mood::Naps => {
             scenario.profile = Profile::calm();
             scenario.shape.keys = 2;
             scenario.knobs.timeout_ms = 60_000;
-            if mood == Mood::Ghosts {
-                let network = &mut scenario.profile.network;
-                // Each connection that breaks leaves its requests on the way, for long.
-                (network.reset, network.strays) = (30_000, 1_000_000);
-                network.zombie_delay = Duration::from_secs(40);
-            }
             // Every half minute somebody falls asleep, most often with locks in his hands.
             for n in 0..4 {
                 let at = Duration::from_secs(35 * n)
@@ -163,12 +157,12 @@ fn narrowed(seed: u64, mood: Mood, works: &[Work], ways: &[Way]) -> Scenario {
 pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
     Some(match plant {
         Plant::StaleRegionReused => (Focus::Crowd, 20),
-        Plant::RegionEndIgnored => (Focus::Drawn, 400),
+        Plant::RegionEndIgnored => (Focus::Drawn, 500),
         Plant::MovedBatchServed => (Focus::Drawn, 100),
         Plant::RegroupForgetsTail => (Focus::Drawn, 100),
         Plant::ScanSkipsBorder => (Focus::Drawn, 100),
         Plant::RetryNotTold => (Focus::Lonely, 20),
-        Plant::LostAnswerForgotten => (LOSSY, 500),
+        Plant::LostAnswerForgotten => (LOSSY, 2_000),
         Plant::LockedKeyPrewritten => (Focus::Drawn, 200),
         Plant::SecondariesWithPrimary => (Focus::Drawn, 1_000),
         Plant::CommitRightAfterStart => (Focus::Drawn, 20),
@@ -184,7 +178,7 @@ pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
         Plant::ForUpdateTsNotRaised => (LOCKS, 50),
         Plant::LostLockHeld => (LOSSY, 500),
         Plant::LockLossIgnored => (NAPS, 500),
-        Plant::ConstraintsDropped => (GHOSTS, 3_000),
+        Plant::ConstraintsDropped => (Focus::Ghost, 20),
         Plant::ConflictForgotten => (FAIR, 500),
         Plant::AttemptNotReleased => (FAIR, 500),
         Plant::LiveRolledBack => (PATIENT, 50),
@@ -192,7 +186,7 @@ pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
         Plant::ReadersPassUnpushed => (Focus::Drawn, 200),
         Plant::CommittedPassedBy => (Focus::Drawn, 200),
         Plant::RecoveryAsksNobody => (MORTAL, 200),
-        Plant::SecondariesFloorIgnored => (MORTAL, 1_000),
+        Plant::SecondariesFloorIgnored => (MORTAL, 3_000),
         Plant::ReadsSkipLocks => (Focus::Drawn, 200),
         Plant::NoHeartbeat => (PATIENT, 50),
         Plant::ShortHeartbeat => (PATIENT, 50),
@@ -200,21 +194,10 @@ pub(crate) fn focus(plant: Plant) -> Option<(Focus, u64)> {
         Plant::DoubtToldAsCommitted => (LOSSY, 500),
         Plant::DoubtCleanedUp => (LOSSY, 500),
         Plant::DeadlineToldAsAborted => (LOSSY, 500),
-        Plant::PassesForAllSnapshots => (SNAPSHOTS, 1_000),
+        Plant::PassesForAllSnapshots => (SNAPSHOTS, 6_000),
         Plant::TimestampToldTwice => (Focus::Crowd, 20),
         Plant::TimestampFromBefore => (Focus::Crowd, 20),
         Plant::SwapRepeated => (RAW, 200),
         Plant::Harmless | Plant::Canary => return None,
     })
-}
-
-pub(crate) fn look(seed: u64) {
-    let scenario = narrowed(seed, Mood::Naps, &[Work::Counter], &[Way::Pessimistic]);
-    let report = run(&scenario);
-    println!("seed {seed}: {} {:?}", report.tally, report.struck);
-    if seed < 4 {
-        for e in &report.history.entries {
-            println!("   {}", report.history.line(e.id));
-        }
-    }
 }

@@ -13,6 +13,7 @@
 
 mod crowd;
 mod focus;
+mod ghost;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -44,18 +45,13 @@ struct Catch {
     first: String,
 }
 
-/// What one run finds.
-fn violations(focus: Focus, seed: u64, plant: Option<Plant>) -> Vec<Violation> {
-    focus.run(seed, plant)
-}
-
 /// Runs scenarios until a checker finds what it does not find in the same scenario without the plant.
 fn hunt(plant: Plant, focus: Focus, budget: u64) -> Hunt {
     let begun = Instant::now();
     for seed in 1..=budget {
-        let found = violations(focus, seed, Some(plant));
+        let found = focus.run(seed, Some(plant));
         let Some(first) = found.first().map(Violation::to_string) else { continue };
-        let without = violations(focus, seed, None);
+        let without = focus.run(seed, None);
         assert!(without.is_empty(), "without any plant, seed {seed} of {focus:?}: {}", without[0]);
         let by = found.iter().map(|violation| (violation.checker, violation.anomaly)).collect();
         let caught = Some(Catch { seed, by, first });
@@ -163,7 +159,7 @@ fn the_harmless_plant_is_never_caught() {
 #[test]
 fn the_canary_always_fails() {
     for seed in 1..=CANARY {
-        let found = violations(Focus::CANARY, seed, Some(Plant::Canary));
+        let found = Focus::CANARY.run(seed, Some(Plant::Canary));
         assert!(!found.is_empty(), "seed {seed}: the canary lives");
     }
 }
@@ -174,17 +170,4 @@ fn the_gate_can_fail() {
     let hunt = hunt(Plant::Harmless, Focus::CANARY, 10);
     let row = row(Plant::Harmless, Focus::CANARY, 10, &hunt);
     assert!(hunt.caught.is_none() && row.contains("NOT CAUGHT in 10 runs"), "{row}");
-}
-
-#[test]
-fn look() {
-    let seeds: u64 = 40;
-    for seed in 1..seeds {
-        if std::env::var("CROWD_DEBUG").is_ok() {
-            crowd::run(seed, None, false);
-        }
-        if std::env::var("NAPS_DEBUG").is_ok() {
-            focus::look(seed);
-        }
-    }
 }
