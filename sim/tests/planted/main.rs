@@ -8,8 +8,10 @@
 //!     --target-dir target/planted -- --nocapture
 //! ```
 //!
-//! `PLANTS=no-heartbeat,canary` looks at these only. docs/planted.md says which rule each plant breaks.
+//! `PLANTS=no-heartbeat,retry-not-told` looks at these only, `BUDGET=9000` for that long, and `STORIES=1`
+//! tells what was found. docs/planted.md says which rule each plant breaks.
 #![cfg(anatase_planted)]
+#![allow(clippy::print_stdout, reason = "the table")]
 
 mod crowd;
 mod focus;
@@ -26,7 +28,7 @@ use anatase_sim::check::{Anomaly, Checker, Violation};
 use focus::{Focus, focus};
 
 /// So many runs of scenarios of every kind have to find nothing in [`Plant::Harmless`].
-const HARMLESS: u64 = 1_500;
+const HARMLESS: u64 = 6_000;
 /// So many runs in a row have to find [`Plant::Canary`], each of them.
 const CANARY: u64 = 20;
 
@@ -170,4 +172,17 @@ fn the_gate_can_fail() {
     let hunt = hunt(Plant::Harmless, Focus::CANARY, 10);
     let row = row(Plant::Harmless, Focus::CANARY, 10, &hunt);
     assert!(hunt.caught.is_none() && row.contains("NOT CAUGHT in 10 runs"), "{row}");
+}
+
+/// Each has a name of its own, and its row in the table of docs/planted.md.
+#[test]
+fn each_plant_is_named_and_written_down() {
+    let page = include_str!("../../../docs/planted.md");
+    for plant in Plant::ALL {
+        assert_eq!(plant.name().parse(), Ok(*plant));
+        let words = format!("{plant:?}").chars().filter(|c| c.is_uppercase()).count();
+        assert_eq!(plant.name().split('-').count(), words, "{plant:?}");
+        assert!(page.contains(&format!("\n| `{plant}` | ")), "docs/planted.md: no row for {plant}");
+    }
+    assert!("none".parse::<Plant>().is_err());
 }
