@@ -1,10 +1,10 @@
-//! Many tasks that share one client library, while regions split and merge and leaders move: timestamps
-//! are asked for together, requests come back from where their regions were. Then all is well, and the same
-//! client goes on: it has to find its way in the world as it is by now, and nothing may fail any more for
-//! want of a server.
+//! Many tasks that share one client library, while regions split and merge and leaders move:
+//! timestamps are asked for together, requests come back from where their regions were. Then all is
+//! well, and the same client goes on: it has to find its way in the world as it is by now, and
+//! nothing may fail any more for want of a server.
 //!
-//! In a *lonely* crowd each transaction has keys of its own. Then nothing is in anybody's way, so a request
-//! that is the same as one before is that one, sent again; and it has to say so.
+//! In a *lonely* crowd each transaction has keys of its own. Then nothing is in anybody's way, so a
+//! request that is the same as one before is that one, sent again; and it has to say so.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,9 @@
-//! A ghost: a lock request of fair locking that arrives when its lock was lost long ago. Its connection
-//! broke while it was on its way, so it was sent again, and that copy took the lock. Then its owner falls
-//! asleep, somebody else takes the key over when the lock's time is up, writes it, and is done; and then the
-//! first copy arrives, and locks the key in spite of the newer version. All that keeps the owner, when it
-//! wakes up, from writing over what it has never seen is that its prewrite says as of when it holds its lock.
+//! A ghost: a lock request of fair locking that arrives when its lock was lost long ago. Its
+//! connection broke while it was on its way, so it was sent again, and that copy took the lock.
+//! Then its owner falls asleep, somebody else takes the key over when the lock's time is up, writes
+//! it, and is done; and then the first copy arrives, and locks the key in spite of the newer
+//! version. All that keeps the owner, when it wakes up, from writing over what it has never seen is
+//! that its prewrite says as of when it holds its lock.
 
 use std::sync::PoisonError;
 use std::time::Duration;

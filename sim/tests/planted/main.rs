@@ -1,5 +1,5 @@
-//! The test of the tests: bugs that are planted in the core one by one, each of which a checker has to find
-//! within so many runs.
+//! The test of the tests: bugs that are planted in the core one by one, each of which a checker has
+//! to find within so many runs.
 //!
 //! Built and run by itself, because the whole workspace is another one under this `cfg`:
 //!
@@ -8,8 +8,8 @@
 //!     --target-dir target/planted -- --nocapture
 //! ```
 //!
-//! `PLANTS=no-heartbeat,retry-not-told` looks at these only, `BUDGET=9000` for that long, and `STORIES=1`
-//! tells what was found. docs/planted.md says which rule each plant breaks.
+//! `PLANTS=no-heartbeat,retry-not-told` looks at these only, `BUDGET=9000` for that long, and
+//! `STORIES=1` tells what was found. docs/planted.md says which rule each plant breaks.
 #![cfg(anatase_planted)]
 #![allow(clippy::print_stdout, reason = "the table")]
 
@@ -47,7 +47,8 @@ struct Catch {
     first: String,
 }
 
-/// Runs scenarios until a checker finds what it does not find in the same scenario without the plant.
+/// Runs scenarios until a checker finds what it does not find in the same scenario without the
+/// plant.
 fn hunt(plant: Plant, focus: Focus, budget: u64) -> Hunt {
     let begun = Instant::now();
     for seed in 1..=budget {
@@ -156,8 +157,8 @@ fn the_harmless_plant_is_never_caught() {
     });
 }
 
-/// Commits that are told and not made are seen in each single run, or the plants do not get into the
-/// clients at all.
+/// Commits that are told and not made are seen in each single run, or the plants do not get into
+/// the clients at all.
 #[test]
 fn the_canary_always_fails() {
     for seed in 1..=CANARY {
