@@ -259,3 +259,8 @@ impl Search {
         self
     }
 }
+
+/// The searches that CI runs.
+pub fn bounded() -> Vec<Search> {
+    Vec::new()
+}

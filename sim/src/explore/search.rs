@@ -64,7 +64,7 @@ impl Search {
     }
 
     /// The state from which everything begins, and the client that reads at the end.
-    fn root(&self, stepper: &mut Stepper) -> Result<(State, Arc<Client>), crate::check::Violation> {
+    pub(super) fn root(&self, stepper: &mut Stepper) -> Result<(State, Arc<Client>), crate::check::Violation> {
         let bytes = |keys: &[&str]| -> Vec<Bytes> {
             keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()
         };
@@ -73,11 +73,12 @@ impl Search {
             calls: calls.iter().map(|call| bytes(call)).collect(),
             writes: bytes(keys).into_iter().map(|key| (key, value.into())).collect(),
         };
+        let small = self.cast == Cast::Three;
         let (one, two, read) = match self.mode {
             Mode::TwoPhase | Mode::Async => (
                 writer(&["a", "z"], "one", &[]),
-                writer(&["b", "z"], "two", &[]),
-                bytes(&["a", "z"]),
+                writer(if small { &["z"] } else { &["b", "z"] }, "two", &[]),
+                bytes(if small { &["z"] } else { &["a", "z"] }),
             ),
             // In one phase only what lies in one region.
             Mode::OnePhase => (
@@ -87,8 +88,11 @@ impl Search {
             ),
             Mode::Pessimistic | Mode::Fair => (
                 writer(&["a", "z"], "one", &[&["a"], &["z"]]),
-                writer(&["a", "z"], "two", &[&["z"], &["a"]]),
-                bytes(&["a", "z"]),
+                match small {
+                    true => writer(&["z"], "two", &[&["z"]]),
+                    false => writer(&["a", "z"], "two", &[&["z"], &["a"]]),
+                },
+                bytes(if small { &["z"] } else { &["a", "z"] }),
             ),
         };
         let all = bytes(&["a", "b", "c", "z"]);
@@ -135,6 +139,7 @@ impl Search {
         let mut frontier = vec![(0_u32, root)];
         let mut steps = Vec::new();
         report.states = 1;
+        let mut dbg: Vec<std::collections::BTreeSet<u64>> = vec![Default::default(); 8];
         while !frontier.is_empty() {
             if report.deepest >= self.max_depth {
                 report.completed = false;
@@ -143,6 +148,7 @@ impl Search {
             let mut next = Vec::new();
             for (from, state) in frontier {
                 menu.steps(&state, &mut steps);
+                for (n, d) in state.parts().into_iter().enumerate() { dbg[n].insert(d); }
                 if is_end(&steps, &state) {
                     report.ends += 1;
                     let judged = judge::judge(&menu, &mut stepper, &state, &closer, calm);
@@ -154,7 +160,7 @@ impl Search {
                 for &by in &steps {
                     report.transitions += 1;
                     let mut after = state.clone();
-                    if let Err(violation) = stepper.step(&mut after, by) {
+                    if let Err(violation) = self.advance(&mut stepper, &mut after, by) {
                         report.found = Some(self.tell(violation, &reached, from, Some(by)));
                         return report;
                     }
@@ -178,7 +184,19 @@ impl Search {
             report.widest = report.widest.max(frontier.len());
             progress(&report);
         }
+        eprintln!("{:?}", dbg.iter().map(|d| d.len()).collect::<Vec<_>>());
         report
+    }
+
+    /// A step, and those that have to follow because nothing else can happen.
+    fn advance(&self, stepper: &mut Stepper, state: &mut State, step: Step) -> Went {
+        let menu = self.menu();
+        let mut steps = vec![step];
+        while let [step] = steps[..] {
+            stepper.step(state, step)?;
+            menu.steps(state, &mut steps);
+        }
+        Ok(())
     }
 
     /// Walks the way once more, and writes it down.
@@ -205,7 +223,7 @@ impl Search {
             let (mut state, closer) = self.root(stepper)?;
             for step in &way {
                 stepper.log = Some(Vec::new());
-                let went = stepper.step(&mut state, *step);
+                let went = self.advance(stepper, &mut state, *step);
                 told.push(stepper.log.take().unwrap_or_default());
                 went?;
             }
