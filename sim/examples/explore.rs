@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p anatase-sim --example explore -- [--mode M] [--fault F] [--cast C]
-//!     [--max-states N] [--impatient] [--all]
+//!     [--max-states N] [--wide] [--impatient] [--whole] [--outcomes] [--all]
 //! ```
 //!
 //! Without arguments, what CI runs: [`anatase_sim::explore::bounded`].
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let verbose = arguments.iter().any(|word| word == "--outcomes");
     let begun = Instant::now();
     let mut reports = Vec::new();
     for search in searches {
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
             eprint!("\r{} {}: {} states, depth {} ", report.mode.name(), report.fault.name(), report.states, report.deepest);
         });
         eprintln!("\r{report}  {:.1} s", started.elapsed().as_secs_f64());
+        if verbose {
+            report.outcomes.iter().for_each(|(text, ends)| println!("{ends:>8} {text}"));
+        }
         reports.push(report);
     }
     println!("{}", explore::table(&reports));
@@ -42,7 +46,8 @@ fn searches(arguments: &[String]) -> Result<Vec<Search>, String> {
         return Ok(explore::bounded());
     }
     let (mut modes, mut faults) = (Mode::ALL.to_vec(), Fault::ALL.to_vec());
-    let (mut cast, mut states, mut impatient, mut reduce) = (Cast::Three, usize::MAX, false, true);
+    let (mut cast, mut states) = (Cast::Three, usize::MAX);
+    let (mut impatient, mut wide, mut reduce) = (false, false, true);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -52,8 +57,9 @@ fn searches(arguments: &[String]) -> Result<Vec<Search>, String> {
             "--cast" => cast = Cast::of_name(value()?).ok_or("no such cast")?,
             "--max-states" => states = value()?.parse().map_err(|_| "no number")?,
             "--impatient" => impatient = true,
+            "--wide" => wide = true,
             "--whole" => reduce = false,
-            "--all" => {}
+            "--all" | "--outcomes" => {}
             other => return Err(format!("what is {other}?")),
         }
     }
@@ -61,7 +67,7 @@ fn searches(arguments: &[String]) -> Result<Vec<Search>, String> {
     for mode in modes {
         for fault in &faults {
             let mut search = Search::new(mode, *fault).cast(cast).max_states(states);
-            search.reduce = reduce;
+            (search.reduce, search.wide) = (reduce, wide);
             searches.push(if impatient { search.impatient() } else { search });
         }
     }

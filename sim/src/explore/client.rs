@@ -483,6 +483,27 @@ impl Client {
         }
     }
 
+    /// How it ended, in a few words.
+    pub(super) fn outcome(&self) -> String {
+        let name = self.name;
+        match (&*self.role, self.told.outcome) {
+            (_, Outcome::Crashed) => format!("{name} crashed"),
+            (Role::Writer { .. }, Outcome::Committed { .. }) => format!("{name} committed"),
+            (Role::Writer { .. }, Outcome::Aborted) => format!("{name} aborted"),
+            (_, Outcome::Undetermined) => format!("{name} in doubt"),
+            (_, Outcome::Running) => format!("{name} running"),
+            (Role::Reader { .. } | Role::Closer { .. }, _) => {
+                let found = self.told.reads.last().map(|(_, found)| &found[..]).unwrap_or_default();
+                let all: Vec<String> =
+                    found.iter().map(|(_, value)| history::held(value.as_deref())).collect();
+                match all.is_empty() {
+                    true => format!("{name} saw no answer"),
+                    false => format!("{name} saw {}", all.join(" and ")),
+                }
+            }
+        }
+    }
+
     // ---- the judgement ---------------------------------------------------------------------------
 
     /// What it was told, as entries of a history. `at` gives the instant of a moment.

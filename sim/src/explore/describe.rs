@@ -1,7 +1,5 @@
 //! Requests and answers, to be read by people.
 
-use std::fmt::Write;
-
 use anatase_core::wire::{Request, Response};
 use anatase_core::{CommitOutcome, Failure, Reply};
 use anatase_proto::kvrpcpb;
@@ -138,11 +136,10 @@ fn error(error: &kvrpcpb::KeyError) -> String {
     if error.deadlock.is_some() {
         return "deadlock".to_owned();
     }
-    let mut words = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(words, "{error:?}");
-    words.truncate(160);
-    words
+    if !error.retryable.is_empty() {
+        return error.retryable.clone();
+    }
+    format!("{error:?}")
 }
 
 fn lock(lock: &kvrpcpb::LockInfo) -> String {

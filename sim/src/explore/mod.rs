@@ -185,6 +185,10 @@ pub struct Search {
     pub fault: Fault,
     /// Who takes part.
     pub cast: Cast,
+    /// With more keys. The first transaction always writes a key in each region, but in one phase. The
+    /// second writes one of them, and the reader reads it; if wide, both have two keys in two regions,
+    /// and pessimistic transactions lock theirs in opposite orders.
+    pub wide: bool,
     /// How long each operation may take. Shorter than
     /// [`Config::attempt_timeout`](anatase_core::Config::attempt_timeout), what hears nothing ends in
     /// doubt.
@@ -222,6 +226,7 @@ impl Search {
             mode,
             fault,
             cast: Cast::Three,
+            wide: false,
             patience: Duration::from_secs(90),
             config: config(),
             max_states: usize::MAX,
@@ -235,6 +240,13 @@ impl Search {
     #[must_use]
     pub fn cast(mut self, cast: Cast) -> Self {
         self.cast = cast;
+        self
+    }
+
+    /// With more keys.
+    #[must_use]
+    pub fn wide(mut self) -> Self {
+        self.wide = true;
         self
     }
 

@@ -1,5 +1,6 @@
 //! What a search has found, for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Cast, Fault, Mode, Search};
@@ -14,6 +15,8 @@ pub struct Report {
     pub fault: Fault,
     /// Who takes part.
     pub cast: Cast,
+    /// Whether they write and read more keys.
+    pub wide: bool,
     /// Whether operations give up before their attempts do.
     pub impatient: bool,
     /// How many states there are.
@@ -28,6 +31,8 @@ pub struct Report {
     pub deepest: usize,
     /// How many states there are at one distance, at most.
     pub widest: usize,
+    /// How it ended for those who took part, and in how many of the ends.
+    pub outcomes: BTreeMap<String, usize>,
     /// No bound was met: these are all states.
     pub completed: bool,
     /// What should not be.
@@ -51,6 +56,7 @@ impl Report {
             mode: search.mode,
             fault: search.fault,
             cast: search.cast,
+            wide: search.wide,
             impatient: search.patience < search.config.attempt_timeout,
             states: 0,
             transitions: 0,
@@ -58,19 +64,21 @@ impl Report {
             ends: 0,
             deepest: 0,
             widest: 0,
+            outcomes: BTreeMap::new(),
             completed: true,
             found: None,
         }
     }
 }
 
-const HEAD: &str = "mode         fault          cast            states  transitions     merged    ends  depth  completed";
+const HEAD: &str = "mode         fault          cast               states transitions    merged   ends depth  \
+                    completed";
 
 impl fmt::Display for Report {
     /// A line of the [`table`], and the counterexample.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hurry = if self.impatient { "!" } else { "" };
-        let fault = format!("{}{hurry}", self.fault.name());
+        let fault = format!("{}{}", self.fault.name(), if self.impatient { "!" } else { "" });
+        let cast = format!("{}{}", self.cast.name(), if self.wide { "+" } else { "" });
         let completed = match (&self.found, self.completed) {
             (Some(_), _) => "FOUND",
             (None, true) => "yes",
@@ -78,9 +86,8 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{:<12} {fault:<14} {:<14} {:>7} {:>12} {:>10} {:>7} {:>6}  {completed}",
+            "{:<12} {fault:<14} {cast:<15} {:>9} {:>11} {:>9} {:>6} {:>5}  {completed}",
             self.mode.name(),
-            self.cast.name(),
             self.states,
             self.transitions,
             self.merged,
@@ -111,7 +118,7 @@ impl fmt::Display for Counterexample {
 }
 
 /// Several reports, one beneath the other, and their sums. An exclamation mark behind a fault says that
-/// operations give up before their attempts do.
+/// operations give up before their attempts do; a plus behind a cast, that it has more keys.
 pub fn table(reports: &[Report]) -> String {
     let mut lines = vec![HEAD.to_owned()];
     lines.extend(reports.iter().map(Report::to_string));

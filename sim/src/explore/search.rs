@@ -73,28 +73,29 @@ impl Search {
             calls: calls.iter().map(|call| bytes(call)).collect(),
             writes: bytes(keys).into_iter().map(|key| (key, value.into())).collect(),
         };
-        let small = self.cast == Cast::Three;
-        let (one, two, read) = match self.mode {
-            Mode::TwoPhase | Mode::Async => (
-                writer(&["a", "z"], "one", &[]),
-                writer(if small { &["z"] } else { &["b", "z"] }, "two", &[]),
-                bytes(if small { &["z"] } else { &["a", "z"] }),
-            ),
+        let (one, two, read): (Role, Role, &[&str]) = match (self.mode, self.wide) {
+            (Mode::TwoPhase | Mode::Async, true) => {
+                (writer(&["a", "z"], "one", &[]), writer(&["b", "z"], "two", &[]), &["a", "z"])
+            }
+            (Mode::TwoPhase | Mode::Async, false) => {
+                (writer(&["a", "z"], "one", &[]), writer(&["z"], "two", &[]), &["z"])
+            }
             // In one phase only what lies in one region.
-            Mode::OnePhase => (
-                writer(&["a", "b"], "one", &[]),
-                writer(&["b", "c"], "two", &[]),
-                bytes(&["a", "b"]),
-            ),
-            Mode::Pessimistic | Mode::Fair => (
+            (Mode::OnePhase, _) => {
+                (writer(&["a", "b"], "one", &[]), writer(&["b", "c"], "two", &[]), &["a", "b"])
+            }
+            (Mode::Pessimistic | Mode::Fair, true) => (
                 writer(&["a", "z"], "one", &[&["a"], &["z"]]),
-                match small {
-                    true => writer(&["z"], "two", &[&["z"]]),
-                    false => writer(&["a", "z"], "two", &[&["z"], &["a"]]),
-                },
-                bytes(if small { &["z"] } else { &["a", "z"] }),
+                writer(&["a", "z"], "two", &[&["z"], &["a"]]),
+                &["a", "z"],
+            ),
+            (Mode::Pessimistic | Mode::Fair, false) => (
+                writer(&["a", "z"], "one", &[&["a"], &["z"]]),
+                writer(&["z"], "two", &[&["z"]]),
+                &["z"],
             ),
         };
+        let read = bytes(read);
         let all = bytes(&["a", "b", "c", "z"]);
         let mut roles = vec![("T1", one)];
         if matches!(self.cast, Cast::Two | Cast::Three) {
@@ -139,7 +140,6 @@ impl Search {
         let mut frontier = vec![(0_u32, root)];
         let mut steps = Vec::new();
         report.states = 1;
-        let mut dbg: Vec<std::collections::BTreeSet<u64>> = vec![Default::default(); 8];
         while !frontier.is_empty() {
             if report.deepest >= self.max_depth {
                 report.completed = false;
@@ -148,9 +148,9 @@ impl Search {
             let mut next = Vec::new();
             for (from, state) in frontier {
                 menu.steps(&state, &mut steps);
-                for (n, d) in state.parts().into_iter().enumerate() { dbg[n].insert(d); }
                 if is_end(&steps, &state) {
                     report.ends += 1;
+                    *report.outcomes.entry(outcome(&state)).or_default() += 1;
                     let judged = judge::judge(&menu, &mut stepper, &state, &closer, calm);
                     if let Err(violation) = judged {
                         report.found = Some(self.tell(violation, &reached, from, None));
@@ -184,7 +184,6 @@ impl Search {
             report.widest = report.widest.max(frontier.len());
             progress(&report);
         }
-        eprintln!("{:?}", dbg.iter().map(|d| d.len()).collect::<Vec<_>>());
         report
     }
 
@@ -246,4 +245,10 @@ fn is_end(steps: &[Step], state: &State) -> bool {
         Step::Begin(..) | Step::Deliver(_) | Step::Alarm(_) | Step::Pass | Step::Strike(_) => false,
     };
     steps.iter().all(stray)
+}
+
+/// How everybody ended.
+fn outcome(state: &State) -> String {
+    let told: Vec<String> = state.clients().map(|(_, client)| client.outcome()).collect();
+    told.join(", ")
 }

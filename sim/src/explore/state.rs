@@ -158,20 +158,6 @@ impl State {
         self.flights.insert(at, flight);
     }
 
-    pub(super) fn parts(&self) -> Vec<u64> {
-        let mut fl = Digest::new();
-        for flight in &self.flights {
-            (flight.order(), flight.digest).hash(&mut fl);
-        }
-        let mut ro = Digest::new();
-        for (round, moment) in self.rounds() {
-            (round, moment).hash(&mut ro);
-        }
-        let mut v = vec![self.cluster_digest, fl.finish(), ro.finish(), self.now.as_nanos()];
-        v.extend(self.clients.iter().map(|c| c.digest));
-        v
-    }
-
     /// Equal digests, equal futures, and equal judgements.
     pub(super) fn digest(&self) -> u64 {
         let mut state = Digest::new();

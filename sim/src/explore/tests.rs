@@ -1,31 +1,62 @@
 use super::*;
 
+fn fine(search: Search) -> Report {
+    let report = search.run(&mut |_| ());
+    println!("{report}");
+    assert!(report.found.is_none() && report.completed, "{report}");
+    report
+}
+
+fn found(search: Search) -> Counterexample {
+    let report = search.run(&mut |_| ());
+    println!("{report}");
+    report.found.expect("it is wrong")
+}
+
 #[test]
-fn one_and_a_reader_without_faults() {
+fn without_faults_whatever_the_order() {
     for mode in Mode::ALL {
-        let report = Search::new(*mode, Fault::None).cast(Cast::OneAndReader).run(&mut |_| ());
-        println!("{report}");
-        assert!(report.found.is_none() && report.completed, "{report}");
+        for cast in [Cast::OneAndReader, Cast::Two] {
+            fine(Search::new(*mode, Fault::None).cast(cast));
+        }
     }
 }
 
 #[test]
-fn dbg_walk() {
-    use super::choose::Menu;
+fn a_status_that_lies_tears_a_commit() {
     let search = Search::new(Mode::TwoPhase, Fault::None).cast(Cast::OneAndReader);
-    let mut stepper = super::step::Stepper::new(Sabotage::None, Duration::from_secs(1));
-    let (mut state, _) = search.root(&mut stepper).unwrap();
-    let menu = Menu { fault: Fault::None, mode: Mode::TwoPhase, reduce: true };
-    let mut steps = Vec::new();
-    let mut seed = 7u64;
-    for n in 0..80 {
-        menu.steps(&state, &mut steps);
-        if steps.is_empty() { break; }
-        seed = crate::entropy::mix(seed);
-        // T1 first up to its locks
-        let pick = if n < 8 { 0 } else { (seed % steps.len() as u64) as usize };
-        stepper.log = Some(vec![]);
-        stepper.step(&mut state, steps[pick]).unwrap();
-        println!("{n} ({} of {} flights {}): {}", pick, steps.len(), state.flights.len(), stepper.log.take().unwrap().join("\n      "));
+    let lie = found(search.sabotage(Sabotage::StatusLies));
+    assert!(lie.depth <= 12);
+}
+
+#[test]
+fn a_commit_that_is_forgotten_is_missed() {
+    let search = Search::new(Mode::TwoPhase, Fault::None).cast(Cast::OneAndReader);
+    let lie = found(search.sabotage(Sabotage::CommitIsForgotten));
+    assert!(lie.depth <= 12);
+}
+
+#[test]
+fn doubt_is_not_no() {
+    let search = Search::new(Mode::TwoPhase, Fault::ReplyLost).cast(Cast::OneAndReader);
+    let lie = found(search.impatient().sabotage(Sabotage::DoubtIsNo));
+    assert!(lie.depth <= 12);
+}
+
+/// What is left out by the reduction are ways, not ends.
+#[test]
+fn the_reduction_loses_no_outcome() {
+    for (mode, fault, cast) in [
+        (Mode::TwoPhase, Fault::None, Cast::Two),
+        (Mode::OnePhase, Fault::Crash, Cast::Two),
+        (Mode::OnePhase, Fault::ReplyLost, Cast::OneAndReader),
+    ] {
+        let reduced = fine(Search::new(mode, fault).cast(cast));
+        let mut whole = Search::new(mode, fault).cast(cast);
+        whole.reduce = false;
+        let whole = fine(whole);
+        assert!(reduced.states < whole.states);
+        let names = |report: &Report| report.outcomes.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&reduced), names(&whole));
     }
 }
