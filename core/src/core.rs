@@ -314,7 +314,8 @@ impl Core {
             && !(shared.closing && shared.resolver.is_busy())
     }
 
-    /// A digest of the whole state: equal digests, equal futures. Costs a walk over the state.
+    /// A digest of the whole state: equal digests, equal futures, but for the numbers by which new
+    /// operations and commands will be called. Costs a walk over the state.
     pub fn digest(&self) -> u64 {
         digest_of(self)
     }

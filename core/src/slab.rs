@@ -156,9 +156,10 @@ impl<T> Slab<T> {
 }
 
 impl<T: Hash> Hash for Slab<T> {
-    /// By what is held, and under which handle. Which free slot is used next, and for the how manieth
-    /// time, depends on history and is left out: it decides what the next handles are called and nothing
-    /// else, because handles are only ever compared, and a stale one finds nothing in either case.
+    /// By what is held, and under which handle. Which free slot is used next, and how often it has been
+    /// used, depends on history and is left out: it decides what the next handles are called, and a stale
+    /// handle finds nothing in either case. (And in which order a walk over the slots finds things. There
+    /// are two: closing stops operations, and the sweep of the region cache goes on from where it was.)
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.len.hash(state);
         for (index, slot) in self.slots.iter().enumerate() {

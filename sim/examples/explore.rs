@@ -5,7 +5,9 @@
 //!     [--max-states N] [--wide] [--impatient] [--whole] [--outcomes] [--all]
 //! ```
 //!
-//! Without arguments, what CI runs: [`anatase_sim::explore::bounded`].
+//! Without arguments, what CI runs: [`anatase_sim::explore::bounded`]. `--whole` leaves nothing out,
+//! `--outcomes` tells how those who took part ended.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is what it is for")]
 
 use std::process::ExitCode;
 use std::time::Instant;

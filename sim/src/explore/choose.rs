@@ -12,8 +12,9 @@
 //! Not so while all clocks may leap, which is an input to everybody: then nothing is left out.
 //!
 //! What is judged besides states is what ended before something began. An answer that is delivered early
-//! ends what it ends early, and a client begins when its request for a timestamp reaches PD, as late as
-//! can be. Both only add to what has to be in order: what is left out would be judged less strictly.
+//! ends what it ends early, and a transaction begins, or asks for its commit, when its first request
+//! reaches a server, as late as can be. Both only add to what has to be in order: what is left out would
+//! be judged less strictly.
 
 use anatase_core::WakeReason;
 

@@ -76,8 +76,11 @@ pub(super) struct Told {
 /// What is in an order that is judged: what ended before something began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Moment {
+    /// Its request for a timestamp has reached PD.
     Began,
+    /// The first request of its commit has reached a server, or has met its fate on the way.
     Asked,
+    /// Its owner has heard how it ended.
     Ended,
 }
 
@@ -476,11 +479,15 @@ impl Client {
         match plan {
             Ok(Some(plan)) => {
                 self.told.asked = true;
-                out.moments.push(Moment::Asked);
                 self.ask(now, Stage::Committing, Operation::Commit(Box::new(plan)));
             }
             Ok(None) | Err(_) => self.undo(now, out),
         }
+    }
+
+    /// Its commit was asked for.
+    pub(super) fn has_asked(&self) -> bool {
+        self.told.asked
     }
 
     /// How it ended, in a few words.

@@ -227,6 +227,7 @@ impl Stepper {
     fn arrive(&mut self, state: &mut State, flight: u8) -> Went {
         let flight = state.flights.remove(usize::from(flight));
         let Some(what) = flight.what().cloned() else { return Ok(()) };
+        ask(state, flight.client);
         let fared = self.serve(state, &flight.address, &what);
         let name = state.client(flight.client).name;
         let asks = || format!("{name} → {}: {}", flight.address, describe::what(&what));
@@ -290,6 +291,7 @@ impl Stepper {
                         it.client == client && it.address == address && it.is_heard()
                     });
                 state.flights = kept;
+                ask(state, client);
                 hit.iter().for_each(|it| state.add_flight(it.with(broken())));
             }
             Strike::Split => {
@@ -348,6 +350,7 @@ impl Stepper {
         };
         self.say(|| format!("FAULT: {blow:?}: {which}"));
         let Some(what) = flight.what().cloned() else { return Ok(()) };
+        ask(state, flight.client);
         let leg = match blow {
             Blow::Lost => return Ok(()),
             Blow::Late => Leg::Stray(what),
@@ -405,6 +408,15 @@ impl Stepper {
             state.add_flight(flight.with(Leg::Back(Arc::new(answer))));
         }
         Ok(())
+    }
+}
+
+/// Something that a client has sent has met its fate. If it is the first of its commit, the commit is
+/// asked for now: its owner could have asked as late as that.
+fn ask(state: &mut State, client: u8) {
+    let moment = (Moment::Asked, client);
+    if state.client(client).has_asked() && !state.moments.contains(&moment) {
+        state.moments.push(moment);
     }
 }
 
