@@ -77,6 +77,7 @@ mod client;
 mod digest;
 mod entropy;
 mod executor;
+pub mod explore;
 mod fault;
 pub mod history;
 mod network;
