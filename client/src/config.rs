@@ -60,6 +60,8 @@ pub struct Config {
     pub(crate) api_version: ApiVersion,
     pub(crate) keyspace: Arc<str>,
     pub(crate) http2: Http2Config,
+    #[cfg(anatase_planted)]
+    pub(crate) planted: Option<anatase_core::Plant>,
 }
 
 impl Default for Config {
@@ -88,6 +90,8 @@ impl Default for Config {
             api_version: ApiVersion::V1,
             keyspace: anatase_core::DEFAULT_KEYSPACE.into(),
             http2: Http2Config::default(),
+            #[cfg(anatase_planted)]
+            planted: None,
         }
     }
 }
@@ -342,6 +346,14 @@ impl Config {
         self.with_keyspace(anatase_core::DEFAULT_KEYSPACE)
     }
 
+    /// With a bug, to see that it is found.
+    #[cfg(anatase_planted)]
+    #[must_use]
+    pub fn with_plant(mut self, plant: anatase_core::Plant) -> Self {
+        self.planted = Some(plant);
+        self
+    }
+
     /// The seed, drawn now if it was not given.
     pub(crate) fn draw_seed(&self) -> u64 {
         self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish())
@@ -373,6 +385,10 @@ impl Config {
         config.pd_breaker.error_percent = self.pd_breaker_percent;
         config.regions_refresh_interval = self.regions_refresh_interval;
         config.pd_member_timeout = config.pd_member_timeout.min(self.pd_timeout);
+        #[cfg(anatase_planted)]
+        {
+            config.planted = self.planted;
+        }
         config
     }
 }

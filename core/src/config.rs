@@ -133,6 +133,9 @@ pub struct Config {
     pub max_background_resolves: usize,
     /// How many locks a page of a scan of locks holds at most (1 024).
     pub scan_lock_limit: u32,
+    /// The bug that is planted.
+    #[cfg(anatase_planted)]
+    pub planted: Option<crate::Plant>,
 }
 
 impl Config {
@@ -178,6 +181,8 @@ impl Config {
             fate_cache_size: 2_048,
             max_background_resolves: 10_000,
             scan_lock_limit: 1_024,
+            #[cfg(anatase_planted)]
+            planted: None,
         }
     }
 }
@@ -234,6 +239,8 @@ mod tests {
             fate_cache_size,
             max_background_resolves,
             scan_lock_limit,
+            #[cfg(anatase_planted)]
+                planted: _,
         } = Config::new(vec!["pd:1".into()], KeyMode::Raw);
         assert_eq!((pd_endpoints, mode), (vec!["pd:1".into()], KeyMode::Raw));
         assert_eq!(api, Api::V1, "raw.md §2");

@@ -295,7 +295,7 @@ impl<J: Job> Fanout<J> {
             return false;
         };
         let end = match cx.shared.regions.end_of(region) {
-            Some(end) if !end.is_empty() => {
+            Some(end) if !end.is_empty() && !planted!(cx.shared.config, RegionEndIgnored) => {
                 let rest = piece.end - piece.start;
                 piece.start + partition_point(rest, |n| self.job.key(piece.start + n) < end)
             }
@@ -352,7 +352,20 @@ impl<J: Job> Fanout<J> {
                 }
             }
             Wake::Call(end) => match self.flying.remove(&tag) {
-                Some(flying) => self.call_ended(flying.batch, end),
+                Some(_)
+                    if matches!(end, CallEnd::Regroup { .. })
+                        && planted!(cx.shared.config, MovedBatchServed) =>
+                {
+                    Progress::Nothing
+                }
+                Some(mut flying) => {
+                    if matches!(end, CallEnd::Regroup { .. })
+                        && planted!(cx.shared.config, RegroupForgetsTail)
+                    {
+                        flying.batch.piece.end = flying.batch.piece.start + 1;
+                    }
+                    self.call_ended(flying.batch, end)
+                }
                 None => Progress::Nothing,
             },
             Wake::Pause => {

@@ -26,6 +26,9 @@
 //! [`CommitOutcome::Undetermined`], and no code path turns the third into the second.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod planted;
+
 mod backoff;
 mod codec;
 mod command;
@@ -101,6 +104,8 @@ pub use crate::operation::{
     RegionLookup, RegionRanges, Reply, ScanSpec, Value, next_key,
 };
 pub use crate::pd::BreakerConfig;
+#[cfg(anatase_planted)]
+pub use crate::planted::Plant;
 pub use crate::region::{LocatedRegion, RegionBuckets, RegionFacts};
 pub use crate::resolve::{Resolution, ResolutionStage, ResolutionWaiter};
 pub use crate::stats::Stats;

@@ -178,7 +178,7 @@ impl SimClient {
     /// As [`SimClient::transactions`].
     pub async fn transactions_with(&self, config: Config) -> Result<TransactionClient<SimRuntime>> {
         let (runtime, transport) = (self.runtime(), self.transport());
-        let config = config.with_seed(self.seed());
+        let config = self.own(config);
         TransactionClient::new_over(runtime, transport, self.pd_endpoints(), config).await
     }
 
@@ -196,8 +196,19 @@ impl SimClient {
     /// As [`SimClient::transactions`].
     pub async fn raw_with(&self, config: Config) -> Result<RawClient<SimRuntime>> {
         let (runtime, transport) = (self.runtime(), self.transport());
-        let config = config.with_seed(self.seed());
+        let config = self.own(config);
         RawClient::new_over(runtime, transport, self.pd_endpoints(), config).await
+    }
+
+    /// These settings with the world's seed, and with its plant, if there is one: for whoever makes a client
+    /// library over a [`SimTransport`] himself.
+    pub fn own(&self, config: Config) -> Config {
+        let config = config.with_seed(self.seed());
+        #[cfg(anatase_planted)]
+        if let Some(plant) = self.shared.lock().planted {
+            return config.with_plant(plant);
+        }
+        config
     }
 
     /// A seed for a client library, for [`Config::with_seed`].

@@ -33,6 +33,9 @@ pub struct SimConfig {
     pub wire: bool,
     /// How long a [`Sim::run_until`] may take, in virtual time.
     pub patience: Duration,
+    /// The bug that is planted in all clients.
+    #[cfg(anatase_planted)]
+    pub planted: Option<anatase_core::Plant>,
 }
 
 impl SimConfig {
@@ -45,6 +48,8 @@ impl SimConfig {
             faults: Vec::new(),
             wire: false,
             patience: Duration::from_secs(24 * 3600),
+            #[cfg(anatase_planted)]
+            planted: None,
         }
     }
 
@@ -63,6 +68,13 @@ impl SimConfig {
     /// With a fault at this time.
     pub fn fault(mut self, at: Duration, fault: NetFault) -> Self {
         self.faults.push(PlannedFault { at, fault });
+        self
+    }
+
+    /// With a bug in all clients.
+    #[cfg(anatase_planted)]
+    pub fn plant(mut self, plant: anatase_core::Plant) -> Self {
+        self.planted = Some(plant);
         self
     }
 
@@ -180,8 +192,10 @@ impl Sim {
     /// A world whose choices come from elsewhere. What has to be looked at afterwards, as an
     /// [`Odometer`](crate::Odometer), is given as an `Arc<Mutex<_>>`.
     pub fn with_entropy(config: SimConfig, entropy: impl Entropy + 'static) -> Self {
-        let SimConfig { seed: _, cluster, profile, faults, wire, patience } = config;
+        let SimConfig { cluster, profile, faults, wire, patience, .. } = config;
         let world = World::new(cluster.build(), Box::new(entropy), profile, faults, wire);
+        #[cfg(anatase_planted)]
+        let world = world.with_plant(config.planted);
         Self { shared: Shared::new(world), patience }
     }
 

@@ -189,6 +189,9 @@ pub(crate) struct World {
     at_once: u32,
     /// The world is being dropped.
     pub(crate) over: bool,
+    /// The bug that is planted in all clients.
+    #[cfg(anatase_planted)]
+    pub(crate) planted: Option<anatase_core::Plant>,
 }
 
 impl World {
@@ -230,9 +233,16 @@ impl World {
             buffer: BytesMut::new(),
             at_once: 0,
             over: false,
+            #[cfg(anatase_planted)]
+            planted: None,
         };
         world.plan_troubles();
         world
+    }
+
+    #[cfg(anatase_planted)]
+    pub(crate) fn with_plant(self, planted: Option<anatase_core::Plant>) -> Self {
+        Self { planted, ..self }
     }
 
     // ---- time ----------------------------------------------------------------------------------

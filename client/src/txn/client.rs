@@ -111,6 +111,8 @@ impl<R> TransactionClient<R> {
             page: config.scan_page_size,
             cache: config.snapshot_cache_size,
             limits: config.buffer_limits,
+            #[cfg(anatase_planted)]
+            planted: config.planted,
         };
         Self { handle, settings, runtime: PhantomData }
     }

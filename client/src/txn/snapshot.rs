@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) cache: usize,
     /// How much a transaction takes.
     pub(crate) limits: BufferLimits,
+    #[cfg(anatase_planted)]
+    pub(crate) planted: Option<anatase_core::Plant>,
 }
 
 impl Snapshot {

@@ -78,6 +78,8 @@ impl Transaction {
         let limits = options.limits.unwrap_or(settings.limits);
         let core = Arc::new(options.core.clone());
         let state = State::new(snapshot.timestamp(), options.mode, core, limits);
+        #[cfg(anatase_planted)]
+        let state = state.with_plant(settings.planted);
         let state = Arc::new(Mutex::new(state));
         let turn = async_lock::Mutex::new(());
         Self { snapshot, handle, begun, timeout: settings.timeout, state, turn }

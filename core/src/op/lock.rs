@@ -231,6 +231,13 @@ impl LockKeys {
         }
         match state.fanout.wake(tag, wake, cx) {
             Progress::Nothing => Self::go_on(plan, state, cx),
+            Progress::Failed { piece, doubt: true, .. }
+                if planted!(cx.shared.config, LostLockHeld) =>
+            {
+                let found = vec![Found::Missing; piece.len()];
+                state.taken(&plan, &piece, found, None, cx);
+                Self::go_on(plan, state, cx)
+            }
             Progress::Failed { error, .. } => Self::fail(plan, state, error, true, cx),
             Progress::Answer { batch, response } => {
                 let question = plan.question(batch.piece.end - batch.piece.start);
@@ -614,6 +621,7 @@ impl Job for LockJob {
         CallSpec {
             is_retry: batch.piece.is_retry,
             extra: plan.options.rollback_context(),
+            once: planted!(cx.shared.config, LostLockHeld),
             ..CallSpec::write(Rpc::KvPessimisticLock, body, &cx.shared.config)
         }
     }

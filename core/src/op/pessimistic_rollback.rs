@@ -51,6 +51,9 @@ impl Release {
         first_tag: Tag,
         cx: &mut Cx<'_>,
     ) -> Self {
+        if planted!(cx.shared.config, ReleasedAsOfStart) {
+            plan.for_update_ts = plan.start_ts;
+        }
         plan.keys.sort_unstable();
         plan.keys.dedup();
         if plan.stop_heartbeat {
@@ -136,7 +139,10 @@ impl PessimisticRollback {
             let text = "the maximal timestamp starts no transaction";
             return Step::Done(Err(Error::new(ErrorKind::InvalidArgument, text)));
         }
-        let release = Release::start(plan, 0, cx);
+        let mut release = Release::start(plan, 0, cx);
+        if planted!(cx.shared.config, LocksNotReleased) {
+            release.abandon(cx);
+        }
         if release.is_done() {
             return Step::Done(Ok(Reply::Done));
         }

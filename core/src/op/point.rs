@@ -94,7 +94,10 @@ impl RawPoint {
             }
             Kind::Delete => CallSpec::write(rpc, body, config),
             // peers.md D17.
-            Kind::Swap => CallSpec { once: true, ..CallSpec::write(rpc, body, config) },
+            Kind::Swap => CallSpec {
+                once: !planted!(config, SwapRepeated),
+                ..CallSpec::write(rpc, body, config)
+            },
         };
         let target = Target::Key { key, seek: Seek::Containing };
         let call = cx.call(0, target, spec, Backoff::new(budget::RAW));

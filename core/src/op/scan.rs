@@ -182,13 +182,16 @@ impl Scan {
     }
 
     fn page_ended(mut self, end: CallEnd, cx: &mut Cx<'_>) -> Step {
-        let (response, range) = match end {
+        let (response, mut range) = match end {
             CallEnd::Answered { response, range: Some(range), .. } => (response, *range),
             CallEnd::Failed { error, .. } => return Step::Done(Err(error)),
             CallEnd::Answered { range: None, .. } | CallEnd::Regroup { .. } => {
                 return super::misrouted("answer without the bounds of its region");
             }
         };
+        if planted!(cx.shared.config, ScanSkipsBorder) && !range.end.is_empty() {
+            range.end = next_key(&range.end);
+        }
         let pairs = match &mut self.source {
             Source::Raw(_) => reply::raw_scan(response),
             Source::Snapshot(view) => match reply::scan(response) {

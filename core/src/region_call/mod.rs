@@ -289,7 +289,8 @@ impl Shared {
 
     fn pause_call(&mut self, handle: Handle, wait: Duration, then: Then) -> State {
         self.stats.backoffs += 1;
-        let at = self.now + wait;
+        let more = if planted!(self.config, Harmless) { wait / 16 } else { Duration::ZERO };
+        let at = self.now + wait + more;
         let timer = self.set_timer(at, WakeReason::Backoff, TimerTarget::Call(handle));
         State::Pausing { timer, then }
     }
@@ -403,7 +404,8 @@ impl Shared {
             region,
             peer,
             cluster_id: self.pd.cluster_id(),
-            is_retry: call.spec.is_retry || call.attempts > 1,
+            is_retry: (call.spec.is_retry || call.attempts > 1)
+                && !planted!(self.config, RetryNotTold),
             max_execution_ms: hurry
                 .map_or(call.spec.max_execution_ms, |limit| limit.as_millis() as u64),
             keyspace: self.tenancy.keyspace().cloned(),
@@ -600,6 +602,9 @@ impl Shared {
             })
             .collect();
         let jitter = self.region_jitter();
+        if planted!(self.config, StaleRegionReused) {
+            return Next::Pause { kind: BackoffKind::RegionMiss, then: Then::Again, error };
+        }
         let stores = &self.stores;
         let verdict = self.regions.on_epoch_not_match(
             attempt.region,
@@ -622,7 +627,9 @@ impl Shared {
         self.attempt_over(attempt.peer.store);
         let error = Error::new(ErrorKind::StoreUnavailable, failure.reason().to_string())
             .at(Some(attempt.region), Some(attempt.peer.store));
-        if matches!(failure, Failure::MaybeExecuted(_)) {
+        if matches!(failure, Failure::MaybeExecuted(_))
+            && !planted!(self.config, LostAnswerForgotten)
+        {
             call.doubt = true;
         }
         if let Some(fatal) = react::on_failure(failure) {

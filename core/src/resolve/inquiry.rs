@@ -193,7 +193,8 @@ impl Inquiry {
         let caller = self.debts.iter().filter_map(|debt| debt.mode.caller()).max();
         let question = Question { caller, ..question };
         // A lock without time to live is a store's way to say «resolve me in any case» (§2.1).
-        let current = if self.lifetime() == 0 { Timestamp::MAX } else { question.now };
+        let anyway = self.lifetime() == 0 || planted!(cx.shared.config, LiveRolledBack);
+        let current = if anyway { Timestamp::MAX } else { question.now };
         let message = kvrpcpb::CheckTxnStatusRequest {
             primary_key: self.id.primary.clone(),
             lock_ts: self.id.start_ts.version(),
@@ -226,6 +227,9 @@ impl Inquiry {
             CallEnd::Regroup { .. } => return self.fail(reply::impossible("regroup"), cx),
         };
         match reply::check_txn_status(response) {
+            Ok(TxnStatus::Committed(_)) if planted!(cx.shared.config, CommittedRolledBack) => {
+                self.ended(Fate::RolledBack, cx);
+            }
             Ok(TxnStatus::Committed(at)) => self.ended(Fate::Committed(at), cx),
             Ok(TxnStatus::RolledBack) => self.ended(Fate::RolledBack, cx),
             Ok(TxnStatus::Alive { ttl_ms, pushed, lock }) => {
@@ -306,6 +310,7 @@ impl Inquiry {
         // looked at again soon, not at once: a clamp of zero would make the waiter's budget stand
         // still.
         let wait = if left.is_zero() { LOOK_AGAIN } else { left };
+        let pushed = pushed || planted!(cx.shared.config, ReadersPassUnpushed);
         for debt in std::mem::take(&mut self.debts) {
             let passage = match debt.mode {
                 // Came too late to be counted in: it needs a push of its own.
@@ -354,6 +359,9 @@ impl Inquiry {
             return self.fail(reply::impossible(text), cx);
         };
         let mut keys = primary.secondaries;
+        if planted!(cx.shared.config, RecoveryAsksNobody) {
+            keys.clear();
+        }
         keys.sort_unstable();
         keys.dedup();
         let job = SecondariesJob { start_ts, keys };
@@ -393,7 +401,11 @@ impl Inquiry {
             Progress::Nothing => None,
             Progress::Failed { error, .. } => Some(Err(error)),
             Progress::Answer { batch, response } => match reply::check_secondary_locks(response) {
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    if planted!(cx.shared.config, SecondariesFloorIgnored) {
+                        let first = Some(self.id.start_ts.next());
+                        answer.locks.iter_mut().for_each(|lock| lock.min_commit_ts = first);
+                    }
                     let asked = &recovering.fanout.job.keys[batch.piece.start..batch.piece.end];
                     recovering.fold.take(asked, answer).err().map(Ok)
                 }

@@ -424,6 +424,9 @@ impl Shared {
         match (outcome, &mut request.result) {
             (Ok(passage), Ok(resolved)) => match passage {
                 Passage::Free => {}
+                Passage::Access if planted!(self.config, CommittedPassedBy) => {
+                    resolved.bypass.push(version);
+                }
                 Passage::Bypass => resolved.bypass.push(version),
                 Passage::Access => resolved.access.push(version),
                 Passage::Ended(fate) => {

@@ -112,6 +112,8 @@ pub struct Transaction {
     /// Up to here locks may be released: the next call has to be later.
     released: Option<Timestamp>,
     ended: bool,
+    #[cfg(anatase_planted)]
+    planted: Option<crate::Plant>,
 }
 
 /// A lock call under way.
@@ -157,7 +159,15 @@ impl Transaction {
             releases: Vec::new(),
             released: None,
             ended: false,
+            #[cfg(anatase_planted)]
+            planted: None,
         }
+    }
+
+    /// The same with a bug.
+    #[cfg(anatase_planted)]
+    pub fn with_plant(self, planted: Option<crate::Plant>) -> Self {
+        Self { planted, ..self }
     }
 
     /// Names the transaction.
@@ -335,7 +345,10 @@ impl Transaction {
             open_for,
             options: self.options.clone(),
         });
-        self.for_update_ts = self.for_update_ts.max(Some(for_update_ts));
+        self.for_update_ts = match self.for_update_ts {
+            Some(first) if planted!(self, ForUpdateTsNotRaised) => Some(first),
+            known => known.max(Some(for_update_ts)),
+        };
         self.pending = Some(Pending { held, plan: plan.clone() });
         Ok(LockCall::Ask(plan))
     }
@@ -416,7 +429,10 @@ impl Transaction {
     /// [`ErrorKind::KeyExists`] if a key that was held before, and is presumed absent now, has a value;
     /// the others are locked all the same. [`ErrorKind::InvalidArgument`] if no call is under way, or
     /// the reply is not to this one.
-    pub fn locked(&mut self, reply: LockReply) -> Result<Vec<LockedKey>, Error> {
+    pub fn locked(&mut self, mut reply: LockReply) -> Result<Vec<LockedKey>, Error> {
+        if planted!(self, ConflictForgotten) {
+            reply.keys.iter_mut().for_each(|key| key.conflict_ts = None);
+        }
         let Some(Pending { mut held, plan }) = self.pending.take() else {
             return invalid("no lock call is under way");
         };
@@ -598,7 +614,7 @@ impl Transaction {
     }
 
     fn release(&mut self, keys: Vec<Key>, conflict_ts: Option<Timestamp>, stop_heartbeat: bool) {
-        if keys.is_empty() && !stop_heartbeat {
+        if planted!(self, AttemptNotReleased) || (keys.is_empty() && !stop_heartbeat) {
             return;
         }
         let for_update_ts = self.until(conflict_ts);

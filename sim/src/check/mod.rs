@@ -161,6 +161,8 @@ pub enum Anomaly {
     AfterEnd,
     /// A read told as undetermined.
     ReadInDoubt,
+    /// A request was sent again and did not say so.
+    RetryNotTold,
 
     // ---- liveness ----
     /// Over, but later than its deadline allows; or a core that tells it later.

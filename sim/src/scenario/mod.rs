@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 
 pub use report::{Report, Tally};
 pub use run::run;
+#[cfg(anatase_planted)]
+pub use run::run_with_plant;
 pub use shrink::{Shrunk, shrink, shrink_by};
 
 use crate::fault::{Fate, NetFault, PlannedFault};

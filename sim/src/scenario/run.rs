@@ -28,14 +28,24 @@ const LOCKS_LIVE: Duration = Duration::from_secs(60);
 
 /// Runs a scenario, and judges it. Never panics: if the code under test does, that is a violation.
 pub fn run(scenario: &Scenario) -> Report {
+    run_in(SimConfig::new(0), scenario)
+}
+
+/// The same with a bug in all clients.
+#[cfg(anatase_planted)]
+pub fn run_with_plant(scenario: &Scenario, plant: anatase_core::Plant) -> Report {
+    run_in(SimConfig::new(0).plant(plant), scenario)
+}
+
+fn run_in(world: SimConfig, scenario: &Scenario) -> Report {
     match scenario.choices.clone() {
-        Choices::Seed(seed) => run_with(scenario, Seeded::new(seed)),
-        Choices::Tape(tape) => run_with(scenario, Tape::new(tape)),
+        Choices::Seed(seed) => run_with(world, scenario, Seeded::new(seed)),
+        Choices::Tape(tape) => run_with(world, scenario, Tape::new(tape)),
     }
 }
 
-fn run_with(scenario: &Scenario, entropy: impl Entropy + 'static) -> Report {
-    let mut run = Run::new(scenario, entropy);
+fn run_with(world: SimConfig, scenario: &Scenario, entropy: impl Entropy + 'static) -> Report {
+    let mut run = Run::new(world, scenario, entropy);
     let played = catch_unwind(AssertUnwindSafe(|| run.play()));
     match played {
         Ok(Ok(())) => {}
@@ -69,11 +79,9 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, entropy: impl Entropy + 'static) -> Self {
-        let config = SimConfig::new(0)
-            .cluster(scenario.cluster())
-            .profile(scenario.profile.clone())
-            .wire(scenario.wire);
+    fn new(world: SimConfig, scenario: &'a Scenario, entropy: impl Entropy + 'static) -> Self {
+        let config =
+            world.cluster(scenario.cluster()).profile(scenario.profile.clone()).wire(scenario.wire);
         let config = SimConfig { faults: scenario.faults.clone(), patience: PATIENCE, ..config };
         let ledger = Ledger::default();
         let stage = Arc::new(Stage::new(scenario, &ledger));

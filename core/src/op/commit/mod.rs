@@ -130,13 +130,20 @@ struct Stamping {
 impl Commit {
     pub(crate) fn start(plan: CommitPlan, cx: &mut Cx<'_>) -> Step {
         let plan = match Plan::new(plan, cx.shared.config.txn_batch_size, cx.shared.now) {
-            Ok(plan) => Arc::new(plan),
+            Ok(plan) => plan,
             Err(error) => return Step::Done(Err(error)),
         };
+        #[cfg(anatase_planted)]
+        let plan = plan.with(cx.shared.config.planted);
+        let plan = Arc::new(plan);
+        if planted!(plan, Canary) {
+            return Self::nothing_locked(&plan, plan.start_ts.next(), Fallbacks::default(), cx);
+        }
         // §7.2, §22.9: a transaction that begins when this one is committed has to see it, so what
         // the stores choose has to be after everything that PD has handed out until now.
         let options = &plan.options;
-        let linearizes = !options.causal_consistency || options.commit_wait_until.is_some();
+        let linearizes = (!options.causal_consistency && !planted!(plan, NotLinearized))
+            || options.commit_wait_until.is_some();
         if plan.modes.any() && linearizes {
             let stamp = Stamp::ask(FIRST, cx);
             return Self::next(plan, Phase::Linearizing(stamp));
@@ -224,6 +231,8 @@ impl Commit {
                 Self::next(plan, Phase::Stamping(Stamping { proof, given_up, stamp, backoff }))
             }
             Stamped::Over(Ok(at), tag) => {
+                let at =
+                    if planted!(plan, CommitRightAfterStart) { plan.start_ts.next() } else { at };
                 Self::commit_primary(plan, proof, given_up, at, backoff, tag, cx)
             }
             Stamped::Over(Err(error), tag) => Self::abort(plan, error, Left::Locks, tag, cx),
@@ -280,6 +289,9 @@ impl Commit {
                 let next_tag = state.fanout.end_tag();
                 let error = why.error(Some(state.fanout.abandon(cx)), cx.shared);
                 match verdict {
+                    _ if planted!(plan, DeadlineToldAsAborted) => {
+                        (Cancel::RollingBack, Self::abort(plan, error, Left::Locks, next_tag, cx))
+                    }
                     Verdict::Undetermined => (Cancel::TooLate, Self::in_doubt(&plan, error, cx)),
                     Verdict::Aborted => {
                         (Cancel::RollingBack, Self::abort(plan, error, Left::Locks, next_tag, cx))

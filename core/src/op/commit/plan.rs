@@ -54,6 +54,8 @@ pub(super) struct Plan {
     /// How long it had been open when it was handed in, and when that was.
     open_for: Duration,
     begun: Instant,
+    #[cfg(anatase_planted)]
+    pub(super) planted: Option<crate::Plant>,
 }
 
 /// Which faster protocols are in use. With both on, a store tries one phase, and async commit only
@@ -131,7 +133,14 @@ impl Plan {
             batch_size,
             open_for,
             begun: now,
+            #[cfg(anatase_planted)]
+            planted: None,
         })
+    }
+
+    #[cfg(anatase_planted)]
+    pub(super) fn with(self, planted: Option<crate::Plant>) -> Self {
+        Self { planted, ..self }
     }
 
     pub(super) fn is_pessimistic(&self) -> bool {

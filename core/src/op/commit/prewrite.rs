@@ -188,6 +188,9 @@ impl Commit {
                     }
                 }
             }
+            Ok(PrewriteReply::Locked(_)) if planted!(plan, LockedKeyPrewritten) => {
+                Self::prewrite(plan, state, cx)
+            }
             Ok(PrewriteReply::Locked(locks)) => match lost_to(&plan, &locks) {
                 Some(conflict) => {
                     Self::end_prewrite(plan, state, conflict, Said::Refusal, lost, cx)
@@ -199,6 +202,11 @@ impl Commit {
                     Self::prewrite(plan, state, cx)
                 }
             },
+            Ok(PrewriteReply::Refused(error))
+                if *error.kind() == ErrorKind::Refused && planted!(plan, LockLossIgnored) =>
+            {
+                Self::prewrite(plan, state, cx)
+            }
             Ok(PrewriteReply::Refused(error)) => {
                 state.refuted(&plan, &batch.piece);
                 let weak = matches!(error.kind(), ErrorKind::AssertionFailed(_));
@@ -235,7 +243,8 @@ impl Prewriting {
     fn advance(&mut self, cx: &mut Cx<'_>) {
         self.fanout.advance(cx);
         // §7.1: one phase takes one request. What is apart never comes together again.
-        if self.fanout.job.modes.one_pc && !self.fanout.is_done() && !self.fanout.is_whole() {
+        let whole = self.fanout.is_whole() || planted!(self.fanout.job.plan, OnePhaseInParts);
+        if self.fanout.job.modes.one_pc && !self.fanout.is_done() && !whole {
             self.fanout.job.modes.one_pc = false;
             self.stray = self.fanout.is_in_doubt(cx);
         }
@@ -275,6 +284,9 @@ impl Prewriting {
         if job.modes.one_pc {
             return match (one_pc_commit_ts, min_commit_ts) {
                 (Some(at), _) => Landed::Committed(OnePhase(at)),
+                (None, None) if planted!(plan, FallbackTakenForCommit) => {
+                    Landed::Committed(OnePhase(job.min_commit_ts))
+                }
                 // Locked, as for two phases.
                 (None, None) => {
                     job.modes = Modes::default();
@@ -287,7 +299,10 @@ impl Prewriting {
             (Some(_), _) => impossible("a prewrite was answered as a commit"),
             (None, Some(at)) => {
                 job.min_commit_ts = job.min_commit_ts.max(at);
-                job.told = job.told.max(Some(at));
+                job.told = match job.told {
+                    Some(told) if planted!(plan, EarliestOfLocks) => Some(told.min(at)),
+                    told => told.max(Some(at)),
+                };
                 Landed::Locked
             }
             // §22.25: this lock is one of two phases, and so is the transaction.
@@ -421,7 +436,10 @@ impl PrewriteJob {
             self.min_commit_ts.max(for_update_ts.next())
         });
         // Only with the primary, whatever batch it is in now (§22.24, `peers.md` D5).
-        let secondaries = if self.modes.async_commit && batch_has_primary(plan, &batch.piece) {
+        let secondaries = if self.modes.async_commit
+            && batch_has_primary(plan, &batch.piece)
+            && !planted!(plan, SecondariesLeftOut)
+        {
             plan.locked.iter().filter(|key| **key != plan.primary).cloned().collect()
         } else {
             Vec::new()
@@ -429,7 +447,10 @@ impl PrewriteJob {
         kvrpcpb::PrewriteRequest {
             mutations: mutations.iter().map(|mutation| to_proto(mutation, level)).collect(),
             pessimistic_actions: mutations.iter().map(|mutation| action(mutation.locked)).collect(),
-            for_update_ts_constraints: constraints(mutations),
+            for_update_ts_constraints: match planted!(plan, ConstraintsDropped) {
+                true => Vec::new(),
+                false => constraints(mutations),
+            },
             primary_lock: plan.primary.clone(),
             start_version: plan.start_ts.version(),
             lock_ttl: self.ttl_ms,
@@ -442,7 +463,8 @@ impl PrewriteJob {
             max_commit_ts: self.max_commit_ts.map_or(0, Timestamp::version),
             use_async_commit: self.modes.async_commit,
             secondaries,
-            try_one_pc: self.modes.one_pc && batch.piece.len() == plan.mutations.len(),
+            try_one_pc: self.modes.one_pc
+                && (batch.piece.len() == plan.mutations.len() || planted!(plan, OnePhaseInParts)),
             assertion_level: match level {
                 AssertionLevel::Off => kvrpcpb::AssertionLevel::Off,
                 AssertionLevel::Fast => kvrpcpb::AssertionLevel::Fast,

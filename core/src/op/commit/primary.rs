@@ -84,6 +84,9 @@ impl Commit {
         let job = CommitJob { plan: plan.clone(), at, async_commit: false };
         let (max_batches, lead) = (cx.shared.config.max_batches, plan.lead);
         let mut fanout = Fanout::new(job, backoff.fork(), max_batches, first_tag).gate(lead);
+        if planted!(plan, SecondariesWithPrimary) {
+            fanout.open();
+        }
         fanout.advance(cx);
         let state = CommittingPrimary { proof, given_up, fanout, backoff };
         Self::next(plan, Phase::CommittingPrimary(state))

@@ -63,7 +63,14 @@ impl Commit {
         cx: &mut Cx<'_>,
     ) -> Step {
         cx.shared.stop_keep_alive(plan.start_ts);
-        let outcome = committed(decided.at(), decided.by(), fallbacks);
+        let mut at = decided.at();
+        if planted!(plan, OtherTimestampTold) && decided.by() == CommittedBy::Async {
+            at = plan.start_ts.next();
+        }
+        let outcome = committed(at, decided.by(), fallbacks);
+        if planted!(plan, SecondariesNotSettled) {
+            fanout.abandon(cx);
+        }
         fanout.advance(cx);
         if fanout.is_done() {
             return Step::Done(outcome);
@@ -121,7 +128,33 @@ impl Commit {
     /// Nothing is touched any more. The heartbeat ends, too: nobody goes on with the transaction.
     pub(super) fn in_doubt(plan: &Plan, error: Error, cx: &mut Cx<'_>) -> Step {
         cx.shared.stop_keep_alive(plan.start_ts);
+        if planted!(plan, DoubtToldAsAborted) {
+            return Step::Done(Ok(Reply::Commit(CommitOutcome::Aborted(error.certain()))));
+        }
+        if planted!(plan, DoubtToldAsCommitted) {
+            let at = plan.start_ts.next();
+            return Step::Done(committed(at, CommittedBy::TwoPhase, Fallbacks::default()));
+        }
+        #[cfg(anatase_planted)]
+        if planted!(plan, DoubtCleanedUp) {
+            return Self::tear(plan, error, cx);
+        }
         outcome::undetermined(error)
+    }
+
+    /// Undoes what may be committed, its primary last.
+    #[cfg(anatase_planted)]
+    fn tear(plan: &Plan, error: Error, cx: &mut Cx<'_>) -> Step {
+        // Nothing else is awaited any more.
+        const TORN: Tag = 1 << 20;
+        let mut keys = plan.locked.clone();
+        keys.sort_by_key(|key| *key == plan.primary);
+        let undo = Undo::start(plan.start_ts, keys.remove(0), keys, None, TORN, cx);
+        let op = Self { plan: Arc::new(plan.clone()), phase: Phase::RollingBack(undo) };
+        match outcome::undetermined(error) {
+            Step::Done(outcome) => Step::Detach(outcome, Op::Commit(Box::new(op)), budget::CLEANUP),
+            step => step,
+        }
     }
 
     /// Reports the abort, and undoes in the background what may have been locked. Batches that are
