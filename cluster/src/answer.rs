@@ -46,7 +46,7 @@ pub enum Code {
 }
 
 /// A gRPC status other than OK.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Status {
     /// Its code.
     pub code: Code,
@@ -86,7 +86,7 @@ pub enum Loss {
 }
 
 /// Why there is no response message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The server answers with a status.
     Status(Status),
@@ -114,7 +114,7 @@ impl From<Status> for Failure {
 }
 
 /// What becomes of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Answer<T> {
     /// The response, or why there is none.
     pub result: Result<T, Failure>,

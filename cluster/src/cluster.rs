@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Cluster {
     pub(crate) config: ClusterConfig,
-    now: Duration,
+    pub(crate) now: Duration,
     pub(crate) oracle: Oracle,
     pub(crate) stores: BTreeMap<StoreId, Store>,
     pub(crate) regions: Regions,
@@ -41,7 +41,7 @@ pub struct Cluster {
     pub(crate) lock_wait: LockWait,
     pub(crate) pd: Pd,
     pub(crate) faults: Faults,
-    last_id: u64,
+    pub(crate) last_id: u64,
 }
 
 impl Cluster {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{Cluster, region::RegionId, store::StoreId};
 
 /// Something that happens to a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// [`Cluster::split`] at a transactional user key.

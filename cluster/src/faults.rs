@@ -36,7 +36,7 @@ use crate::{
 
 /// Which calls a rule is about. A call matches if it is of the call, store, PD member and region
 /// named; what is not named matches all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct On {
     rpc: Option<Rpc>,
     store: Option<StoreId>,
@@ -102,7 +102,7 @@ pub(crate) struct Call {
 }
 
 /// What happens to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// It is not executed; the store answers with a region error. Only for calls to a region.
     Region(RegionFault),
@@ -144,7 +144,7 @@ pub enum CommitWay {
 }
 
 /// An error in PD's response header (wire.md §7.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PdFault {
     /// Its type.
     pub kind: pdpb::ErrorType,
@@ -159,7 +159,7 @@ impl From<PdFault> for Fault {
 }
 
 /// A region error (wire.md §4). What a variant leaves out is filled in from the cluster as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RegionFault {
     /// Not the leader; `leader` is the store hinted at, if any.
@@ -398,7 +398,7 @@ impl From<RegionFault> for Fault {
 pub struct RuleId(u64);
 
 /// Calls, and what happens to them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Its name.
     pub id: RuleId,

@@ -76,6 +76,7 @@ mod call;
 mod cluster;
 pub mod codec;
 mod config;
+mod digest;
 mod event;
 mod faults;
 mod lock_wait;

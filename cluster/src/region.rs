@@ -55,7 +55,7 @@ impl Peer {
 }
 
 /// A region.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Region {
     /// Its id.
@@ -79,7 +79,7 @@ pub struct Region {
 
 /// Whether the store of a region's leader knows the largest timestamp that the region was read at
 /// ([`crate::max_ts`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum MaxTs {
     #[default]
     Synced,
@@ -148,7 +148,7 @@ impl Region {
 }
 
 /// All regions, by id and by start key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Regions {
     by_id: BTreeMap<RegionId, Region>,
     by_start: BTreeMap<Bytes, RegionId>,

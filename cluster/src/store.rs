@@ -31,7 +31,7 @@ pub enum Disk {
 }
 
 /// A store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Store {
     /// Its id.

@@ -30,7 +30,7 @@ pub(crate) fn expired(start_ts: u64, ttl: u64, current_ts: u64) -> bool {
 }
 
 /// Where timestamps come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Oracle {
     /// The last one given out.
     last: u64,

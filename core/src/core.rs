@@ -6,7 +6,7 @@ use crate::codec::KeyCodec;
 use crate::command::{Cancel, Command, Event, Full, Input, Notice, WakeReason, Wakeup};
 use crate::config::Config;
 use crate::coverage::{Coverage, Input as Heard};
-use crate::digest::digest_of;
+use crate::digest::{Digest, digest_of};
 use crate::draw::Draws;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::heartbeat::{Heartbeats, LocksLost};
@@ -314,9 +314,21 @@ impl Core {
             && !(shared.closing && shared.resolver.is_busy())
     }
 
-    /// A digest of the whole state: equal digests, equal futures. Costs a walk over the state.
+    /// A digest of the whole state: equal digests, equal futures, but for the numbers by which new
+    /// operations and commands will be called. Costs a walk over the state.
     pub fn digest(&self) -> u64 {
         digest_of(self)
+    }
+
+    /// As [`Core::digest`], of what decides about the future only: for a search that merges states which
+    /// were reached in several ways. Two cores of one configuration and seed with the same digest do the
+    /// same from then on, whatever they are told, as long as no input is stamped earlier than the last
+    /// one of either: the counters of [`Core::stats`] and the time of the last input are left out.
+    pub fn future_digest(&self) -> u64 {
+        let mut state = Digest::new();
+        self.ops.hash(&mut state);
+        self.shared.hash_future(&mut state);
+        state.finish()
     }
 
     // ---- inside --------------------------------------------------------------------------------

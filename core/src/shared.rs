@@ -241,6 +241,44 @@ impl Hash for Encoder {
 }
 
 impl Shared {
+    /// What [`Core::future_digest`](crate::Core::future_digest) is made of. The time is set by each
+    /// input before anybody looks at it.
+    pub(crate) fn hash_future<H: Hasher>(&self, state: &mut H) {
+        // Without `..`: what is new has to be thought of here.
+        let Self {
+            config: _,
+            codec,
+            tenancy,
+            seed: _,
+            now: _,
+            closing,
+            regions,
+            loader,
+            refresh,
+            stores,
+            pd,
+            tso,
+            oracle,
+            safe_point,
+            passes,
+            resolver,
+            heartbeats,
+            calls,
+            inflight,
+            timers,
+            commands,
+            events,
+            ready,
+            draws,
+            encoder: _,
+            coverage: _,
+            stats: _,
+        } = self;
+        (codec, tenancy, closing, regions, loader, refresh, stores).hash(state);
+        (pd, tso, oracle, safe_point, passes, resolver, heartbeats).hash(state);
+        (calls, inflight, timers, commands, events, ready, draws).hash(state);
+    }
+
     /// Puts a request on its way.
     pub(crate) fn send(
         &mut self,

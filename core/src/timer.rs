@@ -25,7 +25,7 @@ pub(crate) struct Timers<T> {
     set: u64,
 }
 
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 struct Timer<T> {
     at: Instant,
     order: u64,
@@ -96,9 +96,16 @@ impl<T: Copy> Timers<T> {
 }
 
 impl<T: Hash> Hash for Timers<T> {
-    /// By what will fire and when. The heap's shape depends on history and is left out.
+    /// By what will fire, when, and in which order. The heap's shape depends on history and is left out,
+    /// and so is how many waits there have been: what is set from now on comes after all of these.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.live.hash(state);
+        let mut live: Vec<_> =
+            self.live.iter().map(|(handle, timer)| (timer.order, handle, timer)).collect();
+        live.sort_unstable_by_key(|(order, ..)| *order);
+        live.len().hash(state);
+        for (_, handle, timer) in live {
+            (handle, timer.at, timer.reason, &timer.target).hash(state);
+        }
     }
 }
 

@@ -77,6 +77,7 @@ mod client;
 mod digest;
 mod entropy;
 mod executor;
+pub mod explore;
 mod fault;
 pub mod history;
 mod network;
@@ -94,7 +95,9 @@ pub use entropy::{Entropy, Odometer, Purpose, Seeded, Stream, Tape};
 pub use executor::{Cancellable, JoinHandle, Lost};
 pub use fault::{ClientId, Fate, FaultKind, NetFault, PlannedFault, Refusal, Side};
 pub use profile::{Network, Profile, Recurring};
-pub use record::{Ledger, Range, RecordedSnapshot, RecordedTransaction, Recorder};
+pub use record::{
+    Ledger, LockAs, Range, RecordedSavepoint, RecordedSnapshot, RecordedTransaction, Recorder,
+};
 pub use scenario::Scenario;
 pub use sim::{Residue, Sim, SimConfig, Stalled, Stats};
 pub use workload::Work;

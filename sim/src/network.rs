@@ -79,7 +79,7 @@ enum Stage {
 }
 
 /// What is asked.
-#[derive(Hash)]
+#[derive(Clone, Hash)]
 pub(crate) enum What {
     Call(Request),
     Timestamps(AskTimestamps),

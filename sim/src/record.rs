@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anatase_client::{
-    BoundRange, Bytes, CommitOutcome, Error, Instant, RawClient, Result, Snapshot, Timestamp,
-    Transaction, TransactionClient, TransactionOptions,
+    BoundRange, Bytes, CommitOutcome, Error, Instant, LockedKey, RawClient, Result, Savepoint,
+    Snapshot, Timestamp, Transaction, TransactionClient, TransactionOptions,
 };
 
 use crate::client::SimClient;
@@ -256,6 +256,22 @@ impl Open {
         }
     }
 
+    fn has_written(&self, key: &Bytes) -> bool {
+        let mut history = open(&self.recorder.ledger);
+        let told = history.transaction_mut(self.id);
+        let mut intents = told.map(|told| told.intents()).unwrap_or_default();
+        intents.remove(key).is_some_and(|intent| intent.write.is_some())
+    }
+
+    fn steps(&self) -> usize {
+        let history = open(&self.recorder.ledger);
+        match history.entries.get(self.id).map(|entry| &entry.what) {
+            Some(What::Transaction(told)) => told.steps.len(),
+            Some(What::Snapshot(read)) => read.steps.len(),
+            Some(What::Register(_) | What::Timestamp(_) | What::Other(_)) | None => 0,
+        }
+    }
+
     fn step(&self, step: Step) {
         self.change(|what| match what {
             What::Transaction(told) => told.steps.push(step),
@@ -414,6 +430,65 @@ impl RecordedTransaction {
         }
     }
 
+    /// Locks keys as `how` says, and reads what it tells of them.
+    pub async fn lock_as(&self, keys: &[Bytes], how: LockAs) -> Result<Vec<LockedKey>> {
+        let mut request = self.txn.lock_keys(keys.iter().cloned());
+        if let Some(wait) = how.wait {
+            request = if wait.is_zero() { request.no_wait() } else { request.wait(wait) };
+        }
+        if how.only_if_exists {
+            // Whoever locks only what exists has to read it.
+            request = request.return_values().only_if_exists();
+        } else if how.return_values {
+            request = request.return_values();
+        }
+        if how.check_existence {
+            request = request.check_existence();
+        }
+        let told = self.call(request).await?;
+        for locked in told.iter().filter(|locked| locked.locked) {
+            let key = Bytes::from(locked.key.clone());
+            self.entry.step(Step::Lock { key: key.clone(), for_update_ts: None });
+            if self.entry.has_written(&key) {
+                // What is told is what was there before its own writes.
+                continue;
+            }
+            let value = match (&locked.value, locked.existed) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(false)) => None,
+                (None, Some(true) | None) => continue,
+            };
+            self.entry.step(match self.txn.is_pessimistic() {
+                true => Step::ReadLocked { key, value },
+                false => Step::Read { key, value },
+            });
+        }
+        Ok(told)
+    }
+
+    /// A moment to which the transaction can be taken back.
+    pub fn savepoint(&self) -> RecordedSavepoint {
+        RecordedSavepoint { inner: self.txn.savepoint(), steps: self.entry.steps() }
+    }
+
+    /// Takes the transaction back. Locks stay.
+    pub fn roll_back_to(&self, savepoint: RecordedSavepoint) -> Result<()> {
+        self.txn.roll_back_to(savepoint.inner).map_err(|error| self.entry.failed(error))?;
+        self.entry.told(|told| {
+            let undone = told.steps.split_off(savepoint.steps.min(told.steps.len()));
+            let pessimistic = told.mode == Mode::Pessimistic;
+            told.steps.extend(undone.into_iter().filter_map(|step| match step {
+                Step::Lock { .. } => Some(step),
+                // It was locked before it was written.
+                Step::Write { key, .. } | Step::Insert { key, .. } | Step::Append { key, .. } => {
+                    pessimistic.then_some(Step::Lock { key, for_update_ts: None })
+                }
+                Step::Read { .. } | Step::Scan(_) | Step::ReadLocked { .. } => None,
+            }));
+        });
+        Ok(())
+    }
+
     /// Locks keys without reading them.
     pub async fn lock(&self, keys: &[Bytes]) -> Result<()> {
         self.call(self.txn.lock_keys(keys.iter().cloned())).await?;
@@ -452,11 +527,19 @@ impl RecordedTransaction {
 
     /// Commits.
     pub async fn commit(self) -> CommitOutcome {
+        self.commit_within(None).await
+    }
+
+    /// Commits within a time of its own.
+    pub async fn commit_within(self, timeout: Option<Duration>) -> CommitOutcome {
         let Self { txn, entry } = self;
         let now = entry.recorder.client.true_now();
         entry.prolong();
         entry.told(|told| told.commit_began = Some(now));
-        let outcome = txn.commit_outcome().await;
+        let outcome = match timeout {
+            Some(timeout) => txn.commit().timeout(timeout).outcome().await,
+            None => txn.commit_outcome().await,
+        };
         entry.told(|told| {
             told.outcome = match &outcome {
                 CommitOutcome::Committed { at, by } => {
@@ -481,6 +564,26 @@ impl RecordedTransaction {
         entry.prolong();
         txn.rollback().await.map_err(|error| entry.failed(error))
     }
+}
+
+/// How keys are locked: see the methods of [`LockRequest`](anatase_client::LockRequest).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockAs {
+    /// How long others' locks are waited for; zero is not at all. `None`: as long as the call may take.
+    pub wait: Option<Duration>,
+    /// Tell the values.
+    pub return_values: bool,
+    /// Tell whether there are values.
+    pub check_existence: bool,
+    /// Lock only what exists. The values are told.
+    pub only_if_exists: bool,
+}
+
+/// A moment in a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordedSavepoint {
+    inner: Savepoint,
+    steps: usize,
 }
 
 /// A snapshot whose every read is written down.

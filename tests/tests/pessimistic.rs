@@ -323,6 +323,10 @@ async fn a_lock_can_tell_what_is_there() {
         let txn = client.begin_optimistic().await.unwrap();
         let rows = txn.lock_keys(["h", "b"]).return_values().await.unwrap();
         assert_eq!((rows[0].existed, rows[1].value.as_deref()), (Some(false), Some(&b"2"[..])));
+        // Nothing was asked: each key once, all the same.
+        let rows = txn.lock_keys(["z", "c", "z"]).await.unwrap();
+        let told: Vec<_> = rows.iter().map(|row| (&row.key[..], row.locked, row.existed)).collect();
+        assert_eq!(told, [(&b"c"[..], true, None), (&b"z"[..], true, None)]);
         assert!(locked(&server).is_empty());
         client.close().await;
     })
@@ -367,6 +371,35 @@ async fn fair_locking_is_not_overtaken() {
         let error = txn.commit().await.unwrap_err();
         assert_eq!(error.kind(), &ErrorKind::InvalidArgument);
         none_locked(&server).await;
+        client.close().await;
+    })
+    .await;
+}
+
+/// A key that was locked in spite of a newer version is read, once it is held, as it was told with the
+/// lock: not as of the timestamp of the call, before which that version was not there.
+#[tokio::test]
+async fn what_is_held_is_read_as_it_was_locked() {
+    bounded(async {
+        let server = serve(3, &["g"]).await;
+        let client = client(&server).await;
+        put(&client, &[("a", "1")]).await;
+        let holder = client.begin_pessimistic().await.unwrap();
+        holder.put("a", "2").await.unwrap();
+        let txn = client.begin_pessimistic().await.unwrap();
+        txn.start_fair_locking().unwrap();
+        let waiting = tokio::spawn(async move {
+            let value = txn.get_for_update("a").await;
+            (txn, value)
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        holder.commit().await.unwrap();
+        let (txn, value) = waiting.await.unwrap();
+        assert_eq!(text(value.unwrap()).as_deref(), Some("2"));
+        assert_eq!(text(txn.get_for_update("a").await.unwrap()).as_deref(), Some("2"));
+        txn.done_fair_locking().unwrap();
+        assert_eq!(text(txn.get_for_update("a").await.unwrap()).as_deref(), Some("2"));
+        txn.rollback().await.unwrap();
         client.close().await;
     })
     .await;

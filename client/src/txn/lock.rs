@@ -161,18 +161,23 @@ impl<'a, T> LockRequest<'a, T> {
             keys.iter().map(|key| LockKey { presume_not_exists, ..LockKey::new(key.clone()) });
         let locked = txn.lock(lock_keys.collect(), options, until).await?;
         let mut rows: Vec<LockedKey> = locked.into_iter().map(LockedKey::from).collect();
-        if rows.is_empty() && (options.return_values || options.check_existence) {
-            // Nothing was asked of a store.
-            let found = txn.values_of(&keys, &rows, until).await?;
-            let row = |(key, value): (&Bytes, Option<Value>)| LockedKey {
+        if rows.is_empty() {
+            // Nothing was asked of a store: an optimistic transaction has only noted the keys.
+            let asked = options.return_values || options.check_existence;
+            let found = match asked {
+                true => txn.values_of(&keys, &rows, until).await?.into_iter().map(Some).collect(),
+                false => vec![None; keys.len()],
+            };
+            let row = |(key, value): (&Bytes, Option<Option<Value>>)| LockedKey {
                 key: key.clone().into(),
                 locked: true,
                 already: false,
-                existed: Some(value.is_some()),
-                value: value.filter(|_| options.return_values),
+                existed: value.as_ref().map(Option::is_some),
+                value: value.flatten().filter(|_| options.return_values),
             };
             rows = keys.iter().zip(found).map(row).collect();
             rows.sort_by(|a, b| a.key.cmp(&b.key));
+            rows.dedup_by(|a, b| a.key == b.key);
         }
         let values = if values { txn.values_of(&keys, &rows, until).await? } else { Vec::new() };
         Ok(take(Rows { locked: rows, values }))
@@ -319,7 +324,7 @@ impl Transaction {
                 }
                 values.push(known);
             }
-            state.for_update_ts().unwrap_or(self.start_timestamp())
+            state.held_as_of()
         };
         let mut read = Vec::new();
         if !unknown.is_empty() {

@@ -75,7 +75,7 @@ impl<T> Served<T> {
 }
 
 /// A parked request whose wait is over.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 #[non_exhaustive]
 pub struct Woken {
     /// Which.
@@ -99,7 +99,7 @@ pub(crate) struct Waiter {
     pub(crate) lock: LockInfo,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Parked {
     waiter: Waiter,
     /// Milliseconds.
@@ -131,7 +131,7 @@ impl Parked {
 }
 
 /// The requests that wait for one key. It is gone when none is left.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Queue {
     /// By start timestamp of their transactions.
     order: BTreeSet<(u64, Ticket)>,
@@ -144,7 +144,7 @@ struct Queue {
 }
 
 /// All parked requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct LockWait {
     tickets: u64,
     parked: BTreeMap<Ticket, Parked>,

@@ -51,7 +51,7 @@ pub(crate) use self::error::{Deadlock, KeyError, NotFound, Reason};
 use crate::codec::encode_key;
 
 /// A key, in both forms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) user: Bytes,
     /// Memcomparable: what regions and the store are ordered by.
@@ -80,7 +80,7 @@ pub enum LockKind {
 }
 
 /// A lock, prewritten or pessimistic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lock {
     pub(crate) kind: LockKind,
     pub(crate) primary: Bytes,
@@ -147,7 +147,7 @@ pub enum WriteKind {
 
 /// A record of what a transaction did to a key, at its commit timestamp; a rollback's is the
 /// transaction's start timestamp.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) commit_ts: u64,
     pub(crate) kind: WriteKind,
@@ -182,7 +182,7 @@ pub(crate) enum Change {
 }
 
 /// What happened to the lock of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LockEvent {
     /// It is gone; `commit_ts` is 0 unless it was committed.
     Released { key: Key, start_ts: u64, commit_ts: u64 },
@@ -193,7 +193,7 @@ pub(crate) enum LockEvent {
 /// So many transactions are remembered as committed, those that began last.
 const KNOWN_COMMITTED: usize = 4096;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Entry {
     user_key: Bytes,
     lock: Option<Lock>,
@@ -202,7 +202,7 @@ struct Entry {
 }
 
 /// All versions of all keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Mvcc {
     /// By memcomparable key. An entry without lock and records is removed.
     entries: BTreeMap<Bytes, Entry>,

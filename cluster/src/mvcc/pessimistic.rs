@@ -23,7 +23,7 @@ use bytes::Bytes;
 use super::{Change, Key, KeyError, Lock, LockKind, Mvcc, Reason, Record, WriteKind};
 
 /// A request for pessimistic locks, without its keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Acquire {
     pub(crate) primary: Bytes,
     pub(crate) start_ts: u64,

@@ -17,7 +17,7 @@ use super::Refused;
 use crate::Cluster;
 
 /// The safe points.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct SafePoints {
     txn: u64,
     gc: u64,

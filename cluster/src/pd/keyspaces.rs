@@ -18,7 +18,7 @@ use crate::{Cluster, codec::encode_key};
 const DEFAULT: &str = "DEFAULT";
 
 /// What may be done with a keyspace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum KeyspaceState {
     /// It is used.
     #[default]
@@ -32,7 +32,7 @@ pub enum KeyspaceState {
 }
 
 /// A keyspace as PD knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Keyspace {
     /// Its number. PD gives no number above 2^24 - 1, and clients refuse one.

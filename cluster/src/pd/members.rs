@@ -11,7 +11,7 @@ use super::Refused;
 use crate::{Cluster, timestamp};
 
 /// A PD member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Member {
     /// Its name.

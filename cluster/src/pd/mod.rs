@@ -51,7 +51,7 @@ pub struct PdMetadata {
 }
 
 /// The state of PD.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Pd {
     members: Vec<Member>,
     leader: Option<usize>,

@@ -13,7 +13,7 @@ pub(crate) enum Cf {
 }
 
 /// A value, and when it ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Value {
     pub(crate) data: Bytes,
     /// The second, since the Unix epoch, from which on it is gone.
@@ -28,7 +28,7 @@ impl Value {
 
 /// All raw pairs, by column family. An expired pair stays until it is written again, and is not
 /// seen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Raw {
     families: [BTreeMap<Bytes, Value>; 3],
 }

@@ -210,6 +210,12 @@ impl Transaction {
         self.for_update_ts
     }
 
+    /// As of when keys that are held are read: nobody has written them since. Not below what a lock in
+    /// spite of a conflict has met (§14), which was written after its call's timestamp was taken.
+    pub fn held_as_of(&self) -> Timestamp {
+        self.until(None)
+    }
+
     /// Whether it holds the key: then locking it costs nothing, not even a timestamp.
     pub fn holds(&self, key: &[u8]) -> bool {
         self.buffer.is_locked(key)

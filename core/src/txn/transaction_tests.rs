@@ -506,7 +506,13 @@ fn a_conflict_is_carried_to_the_end() {
     told.stamp = 500;
     told.holds("a");
     told.locks_with_conflict("b", 600);
+    assert_eq!(
+        told.txn.held_as_of(),
+        ts(600),
+        "what is held is not read below what it was locked at"
+    );
     told.txn.fair_done().unwrap();
+    assert_eq!(told.txn.held_as_of(), ts(600));
     let plan = told.txn.commit_plan(Duration::ZERO).unwrap().unwrap();
     let locked: Vec<_> = plan.mutations.iter().map(|m| m.locked).collect();
     assert_eq!(locked, [LockState::HeldAt(ts(500)), LockState::HeldAt(ts(600))]);

@@ -13,7 +13,7 @@ use super::{Choices, Report, Scenario, Tally};
 use crate::check::truth::Truth;
 use crate::check::{self, Anomaly, Checker, Violation, liveness, residue};
 use crate::entropy::{Entropy, Seeded, Tape};
-use crate::history::History;
+use crate::history::{History, Outcome};
 use crate::record::{Range, Recorder};
 use crate::sim::{Sim, SimConfig, Stalled};
 use crate::workload::{Post, Stage, Work};
@@ -121,8 +121,12 @@ impl<'a> Run<'a> {
         }
         self.settle("the programs")?;
         if self.scenario.is_calm() {
-            // Nobody died and nothing was lost: everybody has cleaned up behind himself.
-            self.no_locks();
+            // Nobody died and nothing was lost: everybody has cleaned up behind himself, but for those who
+            // had no time left and do not know.
+            let history = self.history();
+            let in_doubt =
+                history.transactions().filter(|(_, txn)| txn.outcome == Outcome::Undetermined);
+            self.no_locks(&in_doubt.filter_map(|(_, txn)| txn.start_ts).collect());
         }
         // Locks of those who are no more live for a while: who reads before may have to wait for them.
         self.sim.run_for(LOCKS_LIVE)?;
@@ -145,9 +149,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn no_locks(&mut self) {
+    fn no_locks(&mut self, but: &BTreeSet<u64>) {
         let truth = self.sim.cluster(|cluster| Truth::of(cluster, &[]));
-        self.report.violations.extend(residue::locks(&truth, &BTreeSet::new()));
+        self.report.violations.extend(residue::locks(&truth, but));
     }
 
     /// A fresh client in a healed world. Tells since when nothing may fail.
@@ -167,7 +171,7 @@ impl<'a> Run<'a> {
             }
         }
         self.settle("the examiner")?;
-        self.no_locks();
+        self.no_locks(&BTreeSet::new());
         Ok(well)
     }
 

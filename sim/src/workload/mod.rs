@@ -17,12 +17,14 @@
 //! | [`Work::Mortal`] | its client dies in the midst of a commit | recovery that tears, or never ends |
 //! | [`Work::Hasty`] | like [`Work::Mortal`], of clients that are closed while they commit | the same |
 //! | [`Work::Janitor`] | others' locks, which it puts an end to, live or not | outcomes that were told and did not hold |
+//! | [`Work::Anything`] | whatever a transaction can do, by the dice | what was told is not what is there |
 //! | [`Work::Order`] | timestamps and single writes, one after the other | effects before their causes |
 //! | [`Work::RawMix`] | everything the raw API can, each client in a range of its own | anything but a map |
 //!
 //! No key has to be there at the start: what is missing has its first value. So nothing has to be loaded,
 //! and a scenario shrinks to a single transaction.
 
+mod anything;
 mod bank;
 mod counter;
 mod hasty;
@@ -87,6 +89,8 @@ pub enum Work {
     Hasty,
     /// Looks for locks, and puts an end to their transactions.
     Janitor,
+    /// Does whatever a transaction can do, by the dice.
+    Anything,
     /// Asks for timestamps and writes single keys.
     Order,
     /// Does everything that the raw API can, in a range of its own.
@@ -95,7 +99,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Bank,
         Self::Ring,
         Self::ListAppend,
@@ -110,6 +114,7 @@ impl Work {
         Self::Mortal,
         Self::Hasty,
         Self::Janitor,
+        Self::Anything,
         Self::Order,
         Self::RawMix,
     ];
@@ -131,6 +136,7 @@ impl Work {
             Self::Mortal => "mortal",
             Self::Hasty => "hasty",
             Self::Janitor => "janitor",
+            Self::Anything => "anything",
             Self::Order => "order",
             Self::RawMix => "raw_mix",
         }
@@ -153,6 +159,7 @@ impl Work {
             Self::Mortal => "mortal/",
             Self::Hasty => "hasty/",
             Self::Janitor => "janitor/",
+            Self::Anything => "any/",
             Self::Order => "order/",
             Self::RawMix => "mix/",
         }
@@ -167,7 +174,7 @@ impl Work {
     pub fn rounds(self) -> u32 {
         match self {
             Self::Bank | Self::Ring | Self::Register | Self::RawRegister | Self::Order => 20,
-            Self::ListAppend | Self::Snapshots | Self::Counter => 16,
+            Self::ListAppend | Self::Snapshots | Self::Counter | Self::Anything => 16,
             Self::WriteSkew | Self::LockedSkew | Self::RawMix => 20,
             Self::Mortal | Self::Hasty => 8,
             Self::Janitor => 6,
@@ -193,6 +200,7 @@ impl Work {
             | Self::Mortal
             | Self::Hasty
             | Self::Janitor
+            | Self::Anything
             | Self::Order => false,
         }
     }
@@ -221,6 +229,7 @@ impl Work {
             | Self::RawRegister
             | Self::Snapshots
             | Self::Janitor
+            | Self::Anything
             | Self::Order
             | Self::RawMix => {}
         }
@@ -401,6 +410,7 @@ impl Desk {
             Work::Mortal => mortal::round(self).await,
             Work::Hasty => hasty::round(self).await,
             Work::Janitor => janitor::round(self).await,
+            Work::Anything => anything::round(self).await,
             Work::Order => order::round(self).await,
             Work::RawMix => raw_mix::round(self).await,
         }
