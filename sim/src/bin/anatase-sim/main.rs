@@ -5,11 +5,13 @@
 //! anatase-sim show --seed 7                  the scenario of a seed, as text
 //! anatase-sim replay scenario.json           one again
 //! anatase-sim shrink scenario.json           what of it the failure needs
+//! anatase-sim explore                        everything that can happen in a small world
 //! ```
 //!
 //! Exit codes: 0 all is well; 1 something is wrong; 2 it was asked for what cannot be.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
+mod explore;
 mod one;
 mod pairs;
 mod swarm;
@@ -31,6 +33,8 @@ struct Arguments {
 enum What {
     /// Runs the scenarios of one seed after another, until the time is over or something is wrong.
     Swarm(swarm::Swarm),
+    /// Tries every way in which two transactions and a reader can meet, with one fault.
+    Explore(explore::Explore),
     /// Prints the scenario of a seed.
     Show {
         /// The seed.
@@ -61,6 +65,7 @@ enum What {
 fn main() -> ExitCode {
     let done = match Arguments::parse().what {
         What::Swarm(swarm) => swarm.run(),
+        What::Explore(explore) => explore.run(),
         What::Show { seed } => {
             println!("{}", anatase_sim::Scenario::of_seed(seed));
             Ok(true)
