@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use anatase_core::{Command, Core, Event, Full, Input, OpId, OpOptions, Operation};
+use anatase_core::{Cancel, Command, Core, Event, Full, Input, OpId, OpOptions, Operation};
 
 use crate::runtime::{Instant, Runtime};
 use crate::transport::{Deliver, Inbox, Transport};
@@ -88,6 +88,15 @@ pub(crate) enum Rejected {
     Full,
     /// The client is closed.
     Closed,
+}
+
+/// What an operation was when its owner gave it up.
+#[derive(Debug)]
+pub(crate) enum GivenUp {
+    /// Under way: the core sees to what has to be undone.
+    UnderWay,
+    /// Over; how, if that is still known.
+    Over(Option<Outcome>),
 }
 
 impl Driver {
@@ -234,7 +243,7 @@ impl Driver {
                 slot.take_if(|waiting| *waiting == (op, ticket));
             }
         });
-        self.waiters.leave(ticket);
+        drop(self.waiters.leave(ticket));
     }
 
     /// A number that is hardly ever the same, to keep callers apart who do the same at the same time.
@@ -255,16 +264,17 @@ impl Driver {
     }
 
     /// Gives up on an operation whose outcome was not taken.
-    pub(crate) fn cancel(&self, op: OpId, ticket: Ticket) {
-        self.with(|state, now| {
-            if let Some(slot) = state.tickets.get_mut(op.index())
-                && *slot == Some((op, ticket))
-            {
-                *slot = None;
-                state.core.cancel(now, op);
-            }
+    pub(crate) fn cancel(&self, op: OpId, ticket: Ticket) -> GivenUp {
+        let told = self.with(|state, now| {
+            let slot = state.tickets.get_mut(op.index());
+            let waiting = slot.and_then(|slot| slot.take_if(|waiting| *waiting == (op, ticket)));
+            waiting.map(|_| state.core.cancel(now, op))
         });
-        self.waiters.leave(ticket);
+        let outcome = self.waiters.leave(ticket);
+        match told.flatten() {
+            Some(Cancel::Stopped | Cancel::RollingBack | Cancel::TooLate) => GivenUp::UnderWay,
+            Some(Cancel::Unknown) | None => GivenUp::Over(outcome),
+        }
     }
 
     /// The id of the cluster; 0 before PD has told it.

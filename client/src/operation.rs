@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anatase_core::{OpId, Operation, Reply};
 
-use crate::driver::{Handle, Rejected};
+use crate::driver::{GivenUp, Handle, Rejected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Instant;
 use crate::txn::cache::{Cache, Fill, Lookup};
@@ -184,13 +184,22 @@ impl<T> Future for OperationFuture<T> {
     }
 }
 
+impl<T> OperationFuture<T> {
+    /// Gives it up, as dropping it does, and tells what it was by then: `None` if it had not begun.
+    pub(crate) fn give_up(&mut self) -> Option<GivenUp> {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Waiting { op, ticket } => Some(self.handle.driver.cancel(op, ticket)),
+            State::New { .. } | State::Settled(_) | State::Known(_) | State::Taken => None,
+        }
+    }
+}
+
 impl<T> Drop for OperationFuture<T> {
     fn drop(&mut self) {
-        if let State::Waiting { op, ticket } = self.state {
-            match self.detached {
-                true => self.handle.driver.leave(op, ticket),
-                false => self.handle.driver.cancel(op, ticket),
-            }
+        match self.state {
+            State::Waiting { op, ticket } if self.detached => self.handle.driver.leave(op, ticket),
+            State::Waiting { .. } => drop(self.give_up()),
+            State::New { .. } | State::Settled(_) | State::Known(_) | State::Taken => {}
         }
     }
 }

@@ -128,11 +128,15 @@ impl Waiters {
         }
     }
 
-    /// Leaves without an outcome.
-    pub(crate) fn leave(&self, ticket: Ticket) {
+    /// Leaves without waiting on. The outcome, if it was there already.
+    pub(crate) fn leave(&self, ticket: Ticket) -> Option<Outcome> {
         let slot = self.slot(ticket.index);
-        if slot.generation == ticket.generation {
-            drop(self.vacate(slot, ticket.index));
+        if slot.generation != ticket.generation {
+            return None;
+        }
+        match self.vacate(slot, ticket.index) {
+            State::Over(outcome) => Some(outcome),
+            State::Waiting(_) | State::Free => None,
         }
     }
 

@@ -74,6 +74,7 @@
 mod agenda;
 pub mod check;
 mod client;
+mod describe;
 mod digest;
 mod entropy;
 mod executor;

@@ -27,6 +27,7 @@ use anatase_core::{
 };
 
 use crate::agenda::{Happening, Key};
+use crate::describe;
 use crate::entropy::{MILLION, Purpose, Stream};
 use crate::fault::{ClientId, Fate, Side};
 use crate::serve::{self, Fared};
@@ -274,6 +275,10 @@ impl World {
             return;
         };
         what.hash(&mut self.digest);
+        if self.log.is_some() {
+            let line = format!("{client} → {server:?}: {}", describe::what(&what));
+            self.note(|| line);
+        }
         match serve::serve(&mut self.cluster, server, what, self.wire, &mut self.buffer) {
             Fared::Over(result, delay) => self.served(key, server, fate, result, delay),
             Fared::Parked(ticket) => drop(self.parked.insert(ticket, key)),
@@ -400,8 +405,12 @@ impl World {
             self.flights.remove(key);
             return;
         }
-        flight.stage = Stage::Back(answer);
         let (streamed, client, link) = (flight.streamed, flight.client, flight.link);
+        if let (Some(log), Some(server)) = (&mut self.log, flight.server) {
+            let (now, told) = (self.now as f64 / 1e9, describe::answer(&answer));
+            log.push(format!("{now:>12.6} {client} ← {server:?}: {told}"));
+        }
+        flight.stage = Stage::Back(answer);
         let mut at = self.now + delay + self.latency(Purpose::Back, client);
         if streamed
             && let Some(flight) = self.flights.get(key)

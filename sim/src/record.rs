@@ -61,6 +61,12 @@ impl Recorder {
         Self { patience: patience(timeout), ..self.clone() }
     }
 
+    /// The same for a task that works beside the others of its client: the `n`th, of 39 at most.
+    #[must_use]
+    pub fn beside(&self, n: u32) -> Self {
+        Self { process: self.process + 100_000_000 * (n % 40), ..self.clone() }
+    }
+
     /// By which name the history knows the process.
     pub fn process(&self) -> u32 {
         self.process

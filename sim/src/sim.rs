@@ -31,6 +31,9 @@ pub struct SimConfig {
     /// Whether answers travel as bytes, and are encoded and decoded as over a socket. Slower; the
     /// run is the same.
     pub wire: bool,
+    /// Whether everything that is sent, answered or goes wrong is written down in words, for
+    /// [`Sim::take_log`]. Slow; the run is the same.
+    pub log: bool,
     /// How long a [`Sim::run_until`] may take, in virtual time.
     pub patience: Duration,
     /// The bug that is planted in all clients.
@@ -47,6 +50,7 @@ impl SimConfig {
             profile: Profile::calm(),
             faults: Vec::new(),
             wire: false,
+            log: false,
             patience: Duration::from_secs(24 * 3600),
             #[cfg(anatase_planted)]
             planted: None,
@@ -192,8 +196,9 @@ impl Sim {
     /// A world whose choices come from elsewhere. What has to be looked at afterwards, as an
     /// [`Odometer`](crate::Odometer), is given as an `Arc<Mutex<_>>`.
     pub fn with_entropy(config: SimConfig, entropy: impl Entropy + 'static) -> Self {
-        let SimConfig { cluster, profile, faults, wire, patience, .. } = config;
-        let world = World::new(cluster.build(), Box::new(entropy), profile, faults, wire);
+        let SimConfig { cluster, profile, faults, wire, log, patience, .. } = config;
+        let mut world = World::new(cluster.build(), Box::new(entropy), profile, faults, wire);
+        world.log = log.then(Vec::new);
         #[cfg(anatase_planted)]
         let world = world.with_plant(config.planted);
         Self { shared: Shared::new(world), patience }
@@ -378,6 +383,11 @@ impl Sim {
     /// make the same trouble without a nemesis, or nearly.
     pub fn struck(&self) -> Vec<PlannedFault> {
         self.shared.lock().struck.clone()
+    }
+
+    /// What was [logged](SimConfig::log) since the last call, a line for each message and fault.
+    pub fn take_log(&mut self) -> Vec<String> {
+        self.shared.lock().log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A name for everything that happened so far: each event with its time and what it carried, in

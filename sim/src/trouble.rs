@@ -123,6 +123,7 @@ impl World {
     /// Does it.
     pub(crate) fn strike(&mut self, fault: NetFault) -> Action {
         self.stats.faults += 1;
+        self.note(|| format!("{fault:?}"));
         let at = Duration::from_nanos(self.now);
         self.struck.push(PlannedFault { at, fault: fault.clone() });
         match fault {

@@ -164,6 +164,8 @@ pub(crate) struct World {
     /// What has gone wrong so far.
     pub(crate) struck: Vec<PlannedFault>,
     pub(crate) wire: bool,
+    /// What was sent and answered, in words, if anybody wants to know.
+    pub(crate) log: Option<Vec<String>>,
     pub(crate) digest: Digest,
     pub(crate) stats: Stats,
     pub(crate) clients: Vec<Client>,
@@ -215,6 +217,7 @@ impl World {
             planned,
             struck: Vec::new(),
             wire,
+            log: None,
             digest: Digest::new(),
             stats: Stats::default(),
             clients: Vec::new(),
@@ -243,6 +246,14 @@ impl World {
     #[cfg(anatase_planted)]
     pub(crate) fn with_plant(self, planted: Option<anatase_core::Plant>) -> Self {
         Self { planted, ..self }
+    }
+
+    /// Writes a line into the log, if there is one.
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>12.6} {}", now as f64 / 1e9, line()));
+        }
     }
 
     // ---- time ----------------------------------------------------------------------------------

@@ -60,7 +60,6 @@ fn saved_scenarios_go_well() {
         let text = std::fs::read_to_string(&name).expect("a text");
         let scenario: Scenario = text.parse().unwrap_or_else(|e| panic!("{}: {e}", name.display()));
         assert_eq!(text.trim_end(), scenario.to_string(), "{}: as it is written", name.display());
-        println!("{}", name.display());
         twice(&scenario);
     }
 }

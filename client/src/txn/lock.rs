@@ -3,16 +3,19 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anatase_core::txn::{LockCall, LockOptions, TxnMode};
-use anatase_core::{Found, LockKey, LockWait, Operation, ReadOperation};
+use anatase_core::{Found, LockKey, LockReply, LockWait, Operation, ReadOperation, Reply};
 use bytes::Bytes;
 
 use super::Transaction;
+use crate::driver::GivenUp;
 use crate::error::{ConflictReason, Error, ErrorKind, Result};
 use crate::key::{Key, Value};
 use crate::operation::{OperationFuture, kinds};
+use crate::waiters::Outcome;
 
 /// A key that a transaction has locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,15 +210,55 @@ fn is_overtaken(error: &Error) -> bool {
     }
 }
 
-/// Whoever drops it has not heard how its call for locks ended.
-struct Call<'a>(Option<&'a Transaction>);
+/// A call for locks. Whoever drops it has not heard how it ended.
+struct Call<'a> {
+    txn: Option<&'a Transaction>,
+    operation: OperationFuture<LockReply>,
+}
+
+impl Future for Call<'_> {
+    type Output = Result<Vec<anatase_core::LockedKey>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let told = match Pin::new(&mut this.operation).poll(cx) {
+            Poll::Ready(told) => told,
+            Poll::Pending => return Poll::Pending,
+        };
+        let Some(txn) = this.txn.take() else {
+            return Poll::Ready(Err(Error::invalid("a finished call was polled again")));
+        };
+        Poll::Ready(match told {
+            Ok(reply) => txn.state().locked(reply).map_err(Into::into),
+            Err(error) => {
+                // Only one call is under way, and it is this one.
+                let _ = txn.state().lock_failed();
+                Err(error)
+            }
+        })
+    }
+}
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(txn) = self.0.take() {
-            // Only one call is under way, and it is this one.
-            let _ = txn.state().lock_failed();
-        }
+        let Some(txn) = self.txn.take() else { return };
+        // As above.
+        let _ = match self.operation.give_up() {
+            // What it has taken is released when its requests are answered.
+            None | Some(GivenUp::UnderWay) => txn.state().lock_failed(),
+            // It has failed, and has released what it had taken.
+            Some(GivenUp::Over(Some(Outcome::Done(Err(_)) | Outcome::Lost))) => {
+                txn.state().lock_failed()
+            }
+            // The locks are there, and nobody else knows.
+            Some(GivenUp::Over(Some(Outcome::Done(Ok(Reply::Locked(reply)))))) => {
+                txn.state().lock_unheard(Some(&reply))
+            }
+            Some(GivenUp::Over(Some(Outcome::Done(Ok(_))) | None)) => {
+                txn.state().lock_unheard(None)
+            }
+        };
+        txn.let_go();
     }
 }
 
@@ -282,18 +325,10 @@ impl Transaction {
             LockCall::Held(held) => return Ok(held),
             LockCall::Ask(plan) => plan,
         };
-        let mut call = Call(Some(self));
         let left = until.since(driver.now());
-        let operation = Operation::Lock(plan);
-        let lock = OperationFuture::new(self.handle().clone(), operation, left, kinds::LOCKED);
-        let told = match lock.await {
-            Ok(reply) => {
-                call.0 = None;
-                self.state().locked(reply).map_err(Into::into)
-            }
-            Err(error) => Err(error),
-        };
-        drop(call);
+        let handle = self.handle().clone();
+        let operation = OperationFuture::new(handle, Operation::Lock(plan), left, kinds::LOCKED);
+        let told = Call { txn: Some(self), operation }.await;
         self.let_go();
         told
     }

@@ -433,8 +433,12 @@ impl Inquiry {
     fn settle(&mut self, verdict: Verdict, cx: &mut Cx<'_>) {
         for debt in std::mem::take(&mut self.debts) {
             let key = debt.lock.key.clone();
-            let lite =
-                debt.mode.is_lite() || debt.lock.txn_size < cx.shared.config.resolve_lite_threshold;
+            // A request for pessimistic locks waits at its store for a second before it tells of a lock, and
+            // tells of one only. Whoever meets another of a transaction whose end was known already will
+            // meet all the others, too, one a second: better the whole region at once.
+            let is_another = debt.mode == Mode::Lock && !verdict.asked && debt.lock.txn_size > 1;
+            let is_small = debt.lock.txn_size < cx.shared.config.resolve_lite_threshold;
+            let lite = debt.mode.is_lite() || is_small && !is_another;
             let whole = match (self.id.pessimistic, debt.mode) {
                 (false, _) => !lite,
                 (true, Mode::Write { .. } | Mode::Lock) => verdict.whole,

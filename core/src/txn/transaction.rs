@@ -512,6 +512,27 @@ impl Transaction {
         Ok(())
     }
 
+    /// The call was given up when it was over already: what it has taken, nobody has heard of, and nobody
+    /// releases. `reply` is what it would have told, if that is known; keys that it tells as not locked are
+    /// not.
+    ///
+    /// A call that was given up while it was under way releases by itself: [`Transaction::lock_failed`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if no call is under way.
+    pub fn lock_unheard(&mut self, reply: Option<&LockReply>) -> Result<(), Error> {
+        let plan = self.pending.as_ref().map(|pending| pending.plan.clone());
+        self.lock_failed()?;
+        let Some(plan) = plan else { return Ok(()) };
+        let told = reply.map(|reply| &reply.keys[..]).unwrap_or_default();
+        let conflict_ts = told.iter().filter_map(|key| key.conflict_ts).max();
+        self.max_conflict_ts = self.max_conflict_ts.max(conflict_ts);
+        let is_free = |key: &Key| told.iter().any(|told| told.key == *key && !told.locked);
+        let taken = plan.keys.into_iter().filter(|key| !key.held && !is_free(&key.key));
+        self.release(taken.map(|key| key.key).collect(), None, plan.new_primary);
+        Ok(())
+    }
+
     // ---- fair locking --------------------------------------------------------------------------
 
     /// Whether fair locking is on.

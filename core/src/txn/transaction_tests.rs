@@ -192,6 +192,37 @@ fn pes_02_d9_a_failed_call_takes_nothing_with_it() {
     assert_eq!(told.commits(), [("b".into(), LockState::Held)]);
 }
 
+/// A call whose owner was gone when it was over: nobody else releases what it has taken, and the heartbeat
+/// of a new primary goes with it. What was held before stays.
+#[test]
+fn what_a_call_has_taken_unheard_is_released() {
+    let mut told = pessimistic();
+    let plan = told.asks("a b");
+    let mut unheard = reply(&plan, &Found::NotAsked, None);
+    unheard.keys[1].locked = false;
+    told.txn.lock_unheard(Some(&unheard)).unwrap();
+    assert_eq!((told.primary(), told.txn.locked_keys()), (None, 0));
+    let stamp = told.stamp;
+    assert_eq!(told.releases(), [format!("a until {stamp} end")]);
+    told.stamp += 1;
+    told.locks("a");
+    // Nothing is known of how it ended: all of it may be there. The primary's heartbeat goes on.
+    told.asks("a c d");
+    told.txn.lock_unheard(None).unwrap();
+    assert_eq!((told.primary().as_deref(), told.txn.locked_keys()), (Some("a"), 1));
+    let stamp = told.stamp;
+    assert_eq!(told.releases(), [format!("c d until {stamp}")]);
+    // A lock in spite of a conflict is as of the conflict.
+    told.stamp += 1;
+    told.txn.fair_start(at(0)).unwrap();
+    let plan = told.asks("e");
+    let conflict = Some(ts(told.stamp + 100));
+    told.txn.lock_unheard(Some(&reply(&plan, &Found::Exists, conflict))).unwrap();
+    let stamp = told.stamp + 100;
+    assert_eq!(told.releases(), [format!("e until {stamp}")]);
+    refused(told.txn.lock_unheard(None));
+}
+
 /// §13.2, 3: a held key that is presumed absent.
 #[test]
 fn a_held_key_that_has_a_value_is_not_inserted() {

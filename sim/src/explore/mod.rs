@@ -59,7 +59,6 @@
 
 mod choose;
 mod client;
-mod describe;
 mod digest;
 mod judge;
 mod report;
@@ -76,9 +75,7 @@ use anatase_core::{Config, KeyMode};
 
 pub use report::{Counterexample, Report, table};
 
-/// When the world begins, by the clock of PD.
-const ORIGIN_MS: u64 = 1_700_000_000_000;
-
+use crate::describe::{self, ORIGIN_MS};
 macro_rules! named {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)* }) => {
         $(#[$about])*

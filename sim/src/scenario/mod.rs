@@ -34,9 +34,9 @@ use anatase_cluster::ClusterConfig;
 use serde::{Deserialize, Serialize};
 
 pub use report::{Report, Tally};
-pub use run::run;
 #[cfg(anatase_planted)]
 pub use run::run_with_plant;
+pub use run::{run, run_logged};
 pub use shrink::{Shrunk, shrink, shrink_by};
 
 use crate::fault::{Fate, NetFault, PlannedFault};

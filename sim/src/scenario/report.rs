@@ -32,6 +32,8 @@ pub struct Report {
     pub struck: Vec<PlannedFault>,
     /// What the programs did, in full.
     pub history: History,
+    /// What was sent and answered and what went wrong, in words: see [`run_logged`](super::run_logged).
+    pub log: Vec<String>,
 }
 
 impl Report {

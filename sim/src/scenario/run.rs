@@ -31,6 +31,11 @@ pub fn run(scenario: &Scenario) -> Report {
     run_in(SimConfig::new(0), scenario)
 }
 
+/// The same, with everything that was sent and answered in [`Report::log`].
+pub fn run_logged(scenario: &Scenario) -> Report {
+    run_in(SimConfig { log: true, ..SimConfig::new(0) }, scenario)
+}
+
 /// The same with a bug in all clients.
 #[cfg(anatase_planted)]
 pub fn run_with_plant(scenario: &Scenario, plant: anatase_core::Plant) -> Report {
@@ -106,19 +111,18 @@ impl<'a> Run<'a> {
             self.posts.push(post.clone());
             client.on_boot(move |client| post.clone().live(client));
         }
-        while !self.is_done() && self.sim.now() < self.scenario.lasts {
+        while !self.rests() && self.sim.now() < self.scenario.lasts {
             self.sim.run_for(Duration::from_millis(50))?;
         }
         self.sim.heal();
         let healed = self.sim.instant();
         self.stage.stop.store(true, Ordering::Relaxed);
-        while !self.is_done() && self.sim.instant() < healed + PATIENCE {
-            self.sim.run_for(Duration::from_millis(50))?;
-        }
-        for post in self.posts.clone().iter().filter(|post| !post.is_done()) {
-            let story = format!("{} is not done {PATIENCE:?} after all was well", post.name());
-            self.tell(Checker::Liveness, Anomaly::Hanging, story);
-        }
+        self.wait_for(healed, |post| post.rests())?;
+        // Locks of those who are no more live for a while: who reads before may have to wait for them.
+        self.sim.run_for(LOCKS_LIVE)?;
+        let well = self.sim.instant();
+        self.stage.encore.store(true, Ordering::Relaxed);
+        self.wait_for(well, |post| post.is_done())?;
         self.settle("the programs")?;
         if self.scenario.is_calm() {
             // Nobody died and nothing was lost: everybody has cleaned up behind himself, but for those who
@@ -128,15 +132,26 @@ impl<'a> Run<'a> {
                 history.transactions().filter(|(_, txn)| txn.outcome == Outcome::Undetermined);
             self.no_locks(&in_doubt.filter_map(|(_, txn)| txn.start_ts).collect());
         }
-        // Locks of those who are no more live for a while: who reads before may have to wait for them.
         self.sim.run_for(LOCKS_LIVE)?;
-        let well = self.examine()?;
+        self.examine()?;
         self.judge(healed, well);
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.posts.iter().all(|post| post.is_done())
+    fn rests(&self) -> bool {
+        self.posts.iter().all(|post| post.rests())
+    }
+
+    /// Until it is so for all programs, within [`PATIENCE`].
+    fn wait_for(&mut self, since: Instant, what: impl Fn(&Post) -> bool) -> Result<(), Stalled> {
+        while !self.posts.iter().all(|post| what(post)) && self.sim.instant() < since + PATIENCE {
+            self.sim.run_for(Duration::from_millis(50))?;
+        }
+        for post in self.posts.clone().iter().filter(|post| !what(post)) {
+            let story = format!("{} is not done {PATIENCE:?} after all was well", post.name());
+            self.tell(Checker::Liveness, Anomaly::Hanging, story);
+        }
+        Ok(())
     }
 
     /// Nothing is left to do, soon.
@@ -154,10 +169,9 @@ impl<'a> Run<'a> {
         self.report.violations.extend(residue::locks(&truth, but));
     }
 
-    /// A fresh client in a healed world. Tells since when nothing may fail.
-    fn examine(&mut self) -> Result<Instant, Stalled> {
+    /// A fresh client in a healed world.
+    fn examine(&mut self) -> Result<(), Stalled> {
         let examiner = self.sim.client("examiner");
-        let well = self.sim.instant();
         let examined = examiner.spawn(examine(examiner.clone(), self.stage.clone()));
         match self.sim.run_until(examined)? {
             Ok(Ok(())) => {}
@@ -172,7 +186,7 @@ impl<'a> Run<'a> {
         }
         self.settle("the examiner")?;
         self.no_locks(&BTreeSet::new());
-        Ok(well)
+        Ok(())
     }
 
     fn judge(&mut self, healed: Instant, well: Instant) {
@@ -194,8 +208,9 @@ impl<'a> Run<'a> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
         let mut report = self.report;
+        report.log = self.sim.take_log();
         report.history = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.digest = self.sim.digest();
         report.stats = self.sim.stats();

@@ -86,7 +86,9 @@ pub(super) fn candidates(scenario: &Scenario, report: Option<&Report>) -> Vec<Sc
     // What strikes by itself all at once off, one kind at a time, or as it struck.
     offer(&|it| it.profile.nemesis.clear());
     for n in 0..scenario.profile.nemesis.len() {
-        offer(&|it| drop(it.profile.nemesis.remove(n)));
+        offer(&|it| {
+            it.profile.nemesis.remove(n);
+        });
     }
     if let Some(report) = report
         && !scenario.profile.nemesis.is_empty()
@@ -101,7 +103,9 @@ pub(super) fn candidates(scenario: &Scenario, report: Option<&Report>) -> Vec<Sc
     offer(&|it| drop(it.faults.drain(..faults / 2)));
     offer(&|it| it.faults.truncate(faults / 2));
     for n in 0..faults {
-        offer(&|it| drop(it.faults.remove(n)));
+        offer(&|it| {
+            it.faults.remove(n);
+        });
     }
     // A calmer network.
     offer(&|it| it.profile.network = it.profile.network.healed());
@@ -143,7 +147,7 @@ pub(super) fn candidates(scenario: &Scenario, report: Option<&Report>) -> Vec<Sc
             }
         });
     }
-    offer(&|it| it.lasts = it.lasts / 2);
+    offer(&|it| it.lasts /= 2);
     // Usual latencies.
     let calm = Network::calm();
     offer(&|it| it.profile.network.scheduling = calm.scheduling);

@@ -46,7 +46,7 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
         0 => txn.rollback().await,
         // It is dropped.
         1 => Ok(()),
-        2 => {
+        2 if !desk.is_encore() => {
             let soon = Duration::from_millis(u64::from(1 + desk.pick(30)));
             txn.commit_within(Some(soon)).await.into_result().map(drop)
         }
@@ -95,8 +95,11 @@ async fn step(desk: &Desk, txn: &RecordedTransaction, what: u32) -> Result<()> {
             let some = desk.some(desk.stage.keys, 3);
             let keys: Vec<Bytes> = some.iter().map(|n| desk.key(Work::Anything, *n)).collect();
             let how = LockAs {
-                wait: [None, Some(Duration::ZERO), Some(Duration::from_millis(30))]
-                    [desk.pick(3) as usize],
+                wait: match desk.pick(3) {
+                    0 => Some(Duration::ZERO),
+                    1 if !desk.is_encore() => Some(Duration::from_millis(30)),
+                    _ => None,
+                },
                 return_values: desk.pick(2) == 0,
                 check_existence: desk.pick(2) == 0,
                 // One key at a time can be locked so.

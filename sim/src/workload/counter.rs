@@ -34,9 +34,9 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
 }
 
 /// The nth version of a counter is n.
-pub(super) fn judge(truth: &Truth, found: &mut Vec<Violation>) {
+pub(super) fn judge(work: Work, truth: &Truth, found: &mut Vec<Violation>) {
     for (key, versions) in &truth.resolved().versions {
-        if !key.starts_with(Work::Counter.prefix().as_bytes()) {
+        if !key.starts_with(work.prefix().as_bytes()) {
             continue;
         }
         let values = versions.iter().filter_map(|version| match &version.effect {

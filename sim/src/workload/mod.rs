@@ -12,6 +12,7 @@
 //! | [`Work::WriteSkew`] | two switches, one of which has to be on | nothing: it may happen |
 //! | [`Work::LockedSkew`] | the same, with locks on what is read | locks that do not hold |
 //! | [`Work::Counter`] | counters that are locked in any order | lost updates, deadlocks that last |
+//! | [`Work::Crowd`] | the same, by several tasks that share a client | timestamps told twice, and the above |
 //! | [`Work::Large`] | hundreds of keys at once | batches that are divided wrongly |
 //! | [`Work::Patient`] | locks that are held for longer than a lock lives | heartbeats that do not come |
 //! | [`Work::Mortal`] | its client dies in the midst of a commit | recovery that tears, or never ends |
@@ -27,6 +28,7 @@
 mod anything;
 mod bank;
 mod counter;
+mod crowd;
 mod hasty;
 mod janitor;
 mod large;
@@ -79,6 +81,8 @@ pub enum Work {
     LockedSkew,
     /// Counts on several keys, locked in any order.
     Counter,
+    /// Several tasks that share a client count, and read.
+    Crowd,
     /// Writes hundreds of keys at once.
     Large,
     /// Holds locks for half a minute.
@@ -99,7 +103,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Bank,
         Self::Ring,
         Self::ListAppend,
@@ -109,6 +113,7 @@ impl Work {
         Self::WriteSkew,
         Self::LockedSkew,
         Self::Counter,
+        Self::Crowd,
         Self::Large,
         Self::Patient,
         Self::Mortal,
@@ -131,6 +136,7 @@ impl Work {
             Self::WriteSkew => "write_skew",
             Self::LockedSkew => "locked_skew",
             Self::Counter => "counter",
+            Self::Crowd => "crowd",
             Self::Large => "large",
             Self::Patient => "patient",
             Self::Mortal => "mortal",
@@ -154,6 +160,7 @@ impl Work {
             Self::WriteSkew => "skew/",
             Self::LockedSkew => "locked/",
             Self::Counter => "counter/",
+            Self::Crowd => "crowd/",
             Self::Large => "large/",
             Self::Patient => "patient/",
             Self::Mortal => "mortal/",
@@ -176,7 +183,7 @@ impl Work {
             Self::Bank | Self::Ring | Self::Register | Self::RawRegister | Self::Order => 20,
             Self::ListAppend | Self::Snapshots | Self::Counter | Self::Anything => 16,
             Self::WriteSkew | Self::LockedSkew | Self::RawMix => 20,
-            Self::Mortal | Self::Hasty => 8,
+            Self::Mortal | Self::Hasty | Self::Crowd => 8,
             Self::Janitor => 6,
             Self::Large => 3,
             Self::Patient => 2,
@@ -195,6 +202,7 @@ impl Work {
             | Self::WriteSkew
             | Self::LockedSkew
             | Self::Counter
+            | Self::Crowd
             | Self::Large
             | Self::Patient
             | Self::Mortal
@@ -203,6 +211,11 @@ impl Work {
             | Self::Anything
             | Self::Order => false,
         }
+    }
+
+    /// Whether a round of it may hold locks for longer than others wait for them.
+    fn holds_long(self) -> bool {
+        matches!(self, Self::Patient | Self::Mortal | Self::Hasty)
     }
 
     /// What the workload itself knows of its data, once all is over.
@@ -220,7 +233,7 @@ impl Work {
             Self::Ring => ring::judge(keys, truth, found),
             Self::WriteSkew => tally.skews += skew::both_off(self, truth),
             Self::LockedSkew => skew::judge(truth, found),
-            Self::Counter => counter::judge(truth, found),
+            Self::Counter | Self::Crowd => counter::judge(self, truth, found),
             Self::Large => large::judge(truth, found),
             Self::Patient => patient::judge(scenario, history, found),
             Self::Mortal | Self::Hasty => mortal::judge(self, truth, found),
@@ -248,6 +261,8 @@ pub(crate) struct Stage {
     pub(crate) knobs: Knobs,
     /// No more rounds are begun.
     pub(crate) stop: AtomicBool,
+    /// All is well, and has been for a while.
+    pub(crate) encore: AtomicBool,
     unique: AtomicU64,
     found: Mutex<Vec<Violation>>,
     met: Mutex<Coverage>,
@@ -271,6 +286,7 @@ impl Stage {
             zombies: scenario.has_zombies(),
             knobs: scenario.knobs.clone(),
             stop: AtomicBool::new(false),
+            encore: AtomicBool::new(false),
             unique: AtomicU64::new(1),
             found: Mutex::default(),
             met: Mutex::default(),
@@ -303,18 +319,25 @@ pub(crate) struct Post {
     n: u32,
     left: AtomicU32,
     done: AtomicBool,
+    /// It waits for the encore.
+    rests: AtomicBool,
     /// What a [`Work::RawMix`] has written.
     map: Mutex<raw_mix::Map>,
 }
 
 impl Post {
     pub(crate) fn new(stage: Arc<Stage>, program: Program, n: u32) -> Self {
-        let (left, done) = (program.rounds.into(), false.into());
-        Self { stage, program, n, left, done, map: Mutex::default() }
+        let (left, done, rests) = (program.rounds.into(), false.into(), false.into());
+        Self { stage, program, n, left, done, rests, map: Mutex::default() }
     }
 
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Whether all that is left for it to do is the encore.
+    pub(crate) fn rests(&self) -> bool {
+        self.is_done() || self.rests.load(Ordering::Relaxed)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -323,6 +346,7 @@ impl Post {
 
     /// One of its lives.
     pub(crate) async fn live(self: Arc<Self>, client: SimClient) {
+        self.rests.store(false, Ordering::Relaxed);
         let recorder = Recorder::new(&self.stage.ledger, &client, self.stage.knobs.timeout());
         let work = self.program.work;
         loop {
@@ -379,18 +403,36 @@ impl Desk {
         while !self.post.is_over() {
             self.post.left.fetch_sub(1, Ordering::Relaxed);
             // A fault may drop it at any step; then it is as if its owner had given up.
-            match self.client.cancellable(Box::pin(self.round(work))).await {
-                Some(Err(error)) => self.look_at(&error),
-                Some(Ok(())) | None => {}
+            let round = self.client.cancellable(Box::pin(self.round(work)));
+            if let Some(Err(error)) = round.await {
+                self.look_at(&error);
             }
             let pause = Duration::from_micros(u64::from(self.pick(50_000)));
             self.client.sleep(pause).await;
         }
+        self.encore(work).await;
         if let Some(store) = &self.store {
             store.close().await;
         }
         if let Some(raw) = &self.raw {
             raw.close().await;
+        }
+    }
+
+    /// Once all is well the same client, with all that it believes of the world, works on a little. What
+    /// began after [`Stage::encore`] may not fail for want of a server.
+    async fn encore(&self, work: Work) {
+        self.post.rests.store(true, Ordering::Relaxed);
+        while !self.stage.encore.load(Ordering::Relaxed) {
+            self.client.sleep(Duration::from_secs(1)).await;
+        }
+        // Who has less time than a lock lives may fail because of one.
+        if !work.holds_long() && self.stage.knobs.timeout() >= Duration::from_secs(10) {
+            for _ in 0..2 {
+                if let Err(error) = self.round(work).await {
+                    self.look_at(&error);
+                }
+            }
         }
     }
 
@@ -405,6 +447,7 @@ impl Desk {
             Work::WriteSkew => skew::round(self, false).await,
             Work::LockedSkew => skew::round(self, true).await,
             Work::Counter => counter::round(self).await,
+            Work::Crowd => crowd::round(self).await,
             Work::Large => large::round(self).await,
             Work::Patient => patient::round(self).await,
             Work::Mortal => mortal::round(self).await,
@@ -444,6 +487,11 @@ impl Desk {
         }
         all.truncate(count as usize);
         all
+    }
+
+    /// All is well: nothing may fail that does not want to.
+    fn is_encore(&self) -> bool {
+        self.stage.encore.load(Ordering::Relaxed)
     }
 
     fn way(&self) -> Way {

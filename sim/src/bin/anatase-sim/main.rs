@@ -48,6 +48,9 @@ enum What {
         /// Tell everything that the clients did.
         #[arg(long)]
         history: bool,
+        /// Tell everything that was sent and answered.
+        #[arg(long)]
+        messages: bool,
     },
     /// Makes a scenario that goes wrong smaller.
     Shrink {
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
             println!("{}", anatase_sim::Scenario::of_seed(seed));
             Ok(true)
         }
-        What::Replay { scenario, history } => one::replay(&scenario, history),
+        What::Replay { scenario, history, messages } => one::replay(&scenario, history, messages),
         What::Shrink { scenario, into, runs } => one::shrink(&scenario, into.as_deref(), runs),
     };
     match done {

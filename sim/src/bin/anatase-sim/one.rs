@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use anatase_sim::Scenario;
-use anatase_sim::scenario::{Report, run, shrink as smaller};
+use anatase_sim::scenario::{Report, run, run_logged, shrink as smaller};
 
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +51,10 @@ pub(crate) fn tell(report: &Report) -> bool {
     report.violations.is_empty()
 }
 
-pub(crate) fn replay(path: &Path, history: bool) -> Result<bool, Unusable> {
+pub(crate) fn replay(path: &Path, history: bool, messages: bool) -> Result<bool, Unusable> {
     let scenario = read(path)?;
-    let report = run(&scenario);
+    let report = if messages { run_logged(&scenario) } else { run(&scenario) };
+    report.log.iter().for_each(|line| println!("{line}"));
     if history {
         for fault in &report.struck {
             println!("{:?} {:?}", fault.at, fault.fault);

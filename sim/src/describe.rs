@@ -10,15 +10,18 @@ use bytes::Bytes;
 use crate::history::{held, text};
 use crate::network::What;
 
+/// When worlds begin, by the clock of PD.
+pub(crate) const ORIGIN_MS: u64 = 1_700_000_000_000;
+
 /// A timestamp, as the milliseconds of the world and what is counted within one.
-pub(super) fn ts(ts: u64) -> String {
+pub(crate) fn ts(ts: u64) -> String {
     match ts {
         0 => "none".to_owned(),
         u64::MAX => "max".to_owned(),
         _ => {
             let ms = anatase_cluster::timestamp::physical(ts);
             let logical = ts & ((1 << 18) - 1);
-            format!("{}.{logical}", ms.saturating_sub(super::ORIGIN_MS))
+            format!("{}.{logical}", ms.saturating_sub(ORIGIN_MS))
         }
     }
 }
@@ -32,7 +35,7 @@ fn body<M: Message + Default>(request: &Request) -> M {
     M::decode(request.body.clone()).unwrap_or_default()
 }
 
-pub(super) fn what(what: &What) -> String {
+pub(crate) fn what(what: &What) -> String {
     match what {
         What::Timestamps(_) => "a timestamp".to_owned(),
         What::Call(request) => call(request),
@@ -175,7 +178,7 @@ fn pairs(pairs: &[kvrpcpb::KvPair]) -> String {
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 
-pub(super) fn answer(answer: &Result<Response, Failure>) -> String {
+pub(crate) fn answer(answer: &Result<Response, Failure>) -> String {
     let done = || "done".to_owned();
     match answer {
         Err(Failure::NotSent(reason)) => format!("not sent: {}", reason.text),
@@ -253,7 +256,7 @@ pub(super) fn answer(answer: &Result<Response, Failure>) -> String {
     }
 }
 
-pub(super) fn reply(reply: &Reply) -> String {
+pub(crate) fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Done => "done".to_owned(),
         Reply::Timestamp(at) => format!("timestamp @{}", ts(at.version())),
