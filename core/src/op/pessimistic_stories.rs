@@ -753,3 +753,71 @@ fn a_release_goes_on_when_a_part_of_it_fails() {
         ",
     );
 }
+
+/// A store tells of one lock a second. Who meets a second one of a transaction whose end it knows has the
+/// region cleaned: the others would cost a second each.
+#[test]
+fn the_second_lock_of_a_transaction_that_has_ended_cleans_its_region() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ lock @1000.0 @1000.5 primary a new wait:5000 a b
+        > 1 store 1 KvPessimisticLock a b primary a of @1000.0 at @1000.5 ttl 20000 wait 5000 | region 1
+        $ pass 1000
+        $ 1 locked a primary p of @100.0 size 9
+        > 2 store 1 KvCheckTxnStatus p of @100.0 for @0 now @2000.1 | region 2
+        $ 2 rolled_back
+        > 3 store 1 KvResolveLock a of @100.0 rolled back | region 1
+        $ 3 ok
+        > 4 store 1 KvPessimisticLock a b primary a of @1000.0 at @1000.5 ttl 21000 wait 4000 | region 1
+        $ pass 1000
+        $ 4 locked b primary p of @100.0 size 9
+        > 5 store 1 KvResolveLock * of @100.0 rolled back | region 1
+        ",
+    );
+}
+
+/// The same of pessimistic locks whose transaction is dead, as far as can be told: its primary is gone.
+/// The first goes alone, for the primary may have changed; but then who lives releases the others.
+#[test]
+fn the_second_lock_without_a_primary_releases_its_region() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ lock @1000.0 @1000.5 primary a new wait:5000 a b
+        > 1 store 1 KvPessimisticLock a b primary a of @1000.0 at @1000.5 ttl 20000 wait 5000 | region 1
+        $ pass 1000
+        $ 1 locked a primary p of @100.0 pessimistic for @100.0
+        > 2 store 1 KvCheckTxnStatus p of @100.0 for @0 now @2000.1 pessimistic | region 2
+        $ 2 missing
+        > 3 store 1 KvPessimisticRollback a of @100.0 until @100.0 | region 1
+        $ 3 ok
+        > 4 store 1 KvPessimisticLock a b primary a of @1000.0 at @1000.5 ttl 21000 wait 4000 | region 1
+        $ pass 1000
+        $ 4 locked b primary p of @100.0 pessimistic for @100.0
+        > 5 store 1 KvCheckTxnStatus p of @100.0 for @0 now @3000.2 pessimistic | region 2
+        $ 5 missing
+        > 6 store 1 KvPessimisticRollback * of @100.0 until @100.0 | region 1
+        ",
+    );
+}
+
+/// The primary itself was met, and its time was over: it is gone, and so is whatever else lies around it.
+#[test]
+fn a_primary_that_has_expired_takes_its_region_with_it() {
+    story(
+        Txn,
+        TWO,
+        "
+        $ lock @1000.0 @1000.5 primary a new wait:5000 a b
+        > 1 store 1 KvPessimisticLock a b primary a of @1000.0 at @1000.5 ttl 20000 wait 5000 | region 1
+        $ pass 1000
+        $ 1 locked a primary a of @100.0 pessimistic for @100.0
+        > 2 store 1 KvCheckTxnStatus a of @100.0 for @0 now @2000.1 pessimistic | region 1
+        $ 2 released
+        > 3 store 1 KvPessimisticRollback * of @100.0 until @100.0 | region 1
+        ",
+    );
+}

@@ -94,11 +94,13 @@ struct Verdict {
     asked: bool,
     /// Nothing of the transaction is worth keeping: its pessimistic locks may go region by region.
     whole: bool,
+    /// The primary was gone before: another lock that names it was met then.
+    again: bool,
 }
 
 impl Verdict {
     fn ended(fate: Fate, asked: bool) -> Self {
-        Self { fate: Some(fate), asked, whole: true }
+        Self { fate: Some(fate), asked, whole: true, again: false }
     }
 }
 
@@ -343,7 +345,8 @@ impl Inquiry {
     /// The pessimistic locks that were met have no primary. `expired`: because its time was up, and so
     /// is that of the others; else the transaction may be alive, under another primary.
     fn left_over(&mut self, expired: bool, cx: &mut Cx<'_>) {
-        let verdict = Verdict { fate: None, asked: true, whole: expired };
+        let again = cx.shared.primary_is_gone(self.id.start_ts, &self.id.primary);
+        let verdict = Verdict { fate: None, asked: true, whole: expired, again };
         self.state = State::Settled(verdict);
         self.settle(verdict, cx);
     }
@@ -437,11 +440,13 @@ impl Inquiry {
             // tells of one only. Whoever meets another of a transaction whose end was known already will
             // meet all the others, too, one a second: better the whole region at once.
             let is_another = debt.mode == Mode::Lock && !verdict.asked && debt.lock.txn_size > 1;
-            let is_small = debt.lock.txn_size < cx.shared.config.resolve_lite_threshold;
-            let lite = debt.mode.is_lite() || is_small && !is_another;
+            let is_below = debt.lock.txn_size < cx.shared.config.resolve_lite_threshold;
+            let lite = debt.mode.is_lite() || is_below && !is_another;
             let whole = match (self.id.pessimistic, debt.mode) {
                 (false, _) => !lite,
-                (true, Mode::Write { .. } | Mode::Lock) => verdict.whole,
+                (true, Mode::Write { .. }) => verdict.whole,
+                // As above. Whoever lives would have released what names a primary that he gave up.
+                (true, Mode::Lock) => verdict.whole || verdict.again,
                 (true, Mode::Read { .. } | Mode::Gc) => false,
             };
             let bound = match debt.lock.for_update_ts {
@@ -450,8 +455,13 @@ impl Inquiry {
                 Some(_) | None => Timestamp::MAX,
             };
             let passage = self.passage(verdict.fate, &debt);
-            // Whoever asked the primary has cleaned it.
-            let is_clean = verdict.asked && key == self.id.primary && (lite || self.id.pessimistic);
+            // Whoever asked the primary has cleaned it. To who wants locks of its own that is not enough:
+            // there may be more of them around it, which it would meet one a second.
+            let is_enough = match self.id.pessimistic {
+                true => !whole || debt.mode != Mode::Lock,
+                false => lite,
+            };
+            let is_clean = verdict.asked && key == self.id.primary && is_enough;
             // Batches for garbage collection are cleaned by whoever asks for them.
             let is_told = self.id.manner == Manner::Forced && !self.id.pessimistic;
             if is_clean || is_told {

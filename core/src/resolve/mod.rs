@@ -66,7 +66,7 @@ mod secondaries;
 #[cfg(test)]
 mod stories;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::coverage::Input;
@@ -211,6 +211,8 @@ pub(crate) struct Resolver {
     inquiries: Slab<Inquiry>,
     by_id: BTreeMap<Id, Handle>,
     fates: Fates,
+    /// Primaries that were not there any more when a pessimistic lock was met that names them.
+    gone: Gone,
     /// How many inquiries clean, or have cleaned, for nobody who waits.
     background: usize,
 }
@@ -261,6 +263,29 @@ impl Fates {
     }
 }
 
+/// Primaries of pessimistic locks that are gone, first in, first out.
+#[derive(Clone, Debug, Default, Hash)]
+struct Gone {
+    known: BTreeSet<(Timestamp, Key)>,
+    order: VecDeque<(Timestamp, Key)>,
+}
+
+impl Gone {
+    /// Whether it was known before.
+    fn meet(&mut self, start_ts: Timestamp, primary: Key, limit: usize) -> bool {
+        if !self.known.insert((start_ts, primary.clone())) {
+            return true;
+        }
+        self.order.push_back((start_ts, primary));
+        while self.order.len() > limit {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+        false
+    }
+}
+
 impl Resolver {
     pub(crate) fn new() -> Self {
         Self {
@@ -268,6 +293,7 @@ impl Resolver {
             inquiries: Slab::new(),
             by_id: BTreeMap::new(),
             fates: Fates::default(),
+            gone: Gone::default(),
             background: 0,
         }
     }
@@ -415,6 +441,12 @@ impl Shared {
         self.resolver.fates.put(start_ts, fate, limit);
     }
 
+    /// The primary of a pessimistic lock is gone. Whether that was known before.
+    fn primary_is_gone(&mut self, start_ts: Timestamp, primary: &Key) -> bool {
+        let limit = self.config.fate_cache_size;
+        self.resolver.gone.meet(start_ts, primary.clone(), limit)
+    }
+
     /// Accounts for one lock of a request.
     fn pay(&mut self, debt: &Debt, outcome: Result<Passage, Error>) {
         let Some(request) = self.resolver.requests.get_mut(debt.request) else {
@@ -476,6 +508,18 @@ mod tests {
     use super::*;
 
     /// transactions.md §1.4: resolved-status cache, 2 048 entries, FIFO.
+    #[test]
+    fn primaries_that_are_gone_are_forgotten_in_the_order_they_were_met() {
+        let at = |n| Timestamp::from_version(n).unwrap();
+        let key = |text: &'static str| Key::from_static(text.as_bytes());
+        let mut gone = Gone::default();
+        assert!(!gone.meet(at(1), key("p"), 2) && gone.meet(at(1), key("p"), 2));
+        assert!(!gone.meet(at(1), key("q"), 2), "another primary");
+        assert!(!gone.meet(at(2), key("p"), 2), "another transaction");
+        assert!(!gone.meet(at(1), key("p"), 2), "forgotten");
+        assert_eq!((gone.known.len(), gone.order.len()), (2, 2));
+    }
+
     #[test]
     fn fates_are_forgotten_in_the_order_they_were_learned() {
         let ts = |n| Timestamp::from_version(n).unwrap();
