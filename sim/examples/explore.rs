@@ -29,7 +29,13 @@ fn main() -> ExitCode {
     for search in searches {
         let started = Instant::now();
         let report = search.run(&mut |report| {
-            eprint!("\r{} {}: {} states, depth {} ", report.mode.name(), report.fault.name(), report.states, report.deepest);
+            eprint!(
+                "\r{} {}: {} states, depth {} ",
+                report.mode.name(),
+                report.fault.name(),
+                report.states,
+                report.deepest
+            );
         });
         eprintln!("\r{report}  {:.1} s", started.elapsed().as_secs_f64());
         if verbose {

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use anatase_core::txn::{LockCall, LockOptions, Transaction, TxnMode, TxnOptions};
 use anatase_core::{
-    Command, CommitOutcome, Config, ConflictReason, Core, Error, ErrorKind, Event, Instant, KeyRange,
-    LockKey, OpId, OpOptions, Operation, ReadOperation, Reply, ResolveLocksPlan, Timestamp,
+    Command, CommitOutcome, Config, ConflictReason, Core, Error, ErrorKind, Event, Instant,
+    KeyRange, LockKey, OpId, OpOptions, Operation, ReadOperation, Reply, ResolveLocksPlan,
+    Timestamp,
 };
 use bytes::Bytes;
 
@@ -248,7 +249,11 @@ impl Client {
             (Stage::Restarting, Role::Closer { keys }, Ok(Reply::Timestamp(at))) => {
                 self.read(now, keys, at);
             }
-            (Stage::Reading, Role::Reader { keys } | Role::Closer { keys }, Ok(Reply::Values(values))) => {
+            (
+                Stage::Reading,
+                Role::Reader { keys } | Role::Closer { keys },
+                Ok(Reply::Values(values)),
+            ) => {
                 self.has_read(now, &role, keys, values, out);
             }
             (Stage::Clearing, Role::Closer { .. }, Ok(_)) => {

@@ -144,7 +144,11 @@ fn error(error: &kvrpcpb::KeyError) -> String {
 
 fn lock(lock: &kvrpcpb::LockInfo) -> String {
     let (key, start) = (text(&lock.key), ts(lock.lock_version));
-    format!("{key} locked by @{start}, ttl {}, min commit @{}", lock.lock_ttl, ts(lock.min_commit_ts))
+    format!(
+        "{key} locked by @{start}, ttl {}, min commit @{}",
+        lock.lock_ttl,
+        ts(lock.min_commit_ts)
+    )
 }
 
 fn or_done(
@@ -203,7 +207,9 @@ pub(super) fn answer(answer: &Result<Response, Failure>) -> String {
             or_done(it.region_error.as_deref(), it.errors.first(), || {
                 let conflict = it.results.iter().find(|one| one.locked_with_conflict_ts != 0);
                 match conflict {
-                    Some(one) => format!("locked, and newer is @{}", ts(one.locked_with_conflict_ts)),
+                    Some(one) => {
+                        format!("locked, and newer is @{}", ts(one.locked_with_conflict_ts))
+                    }
                     None => "locked".to_owned(),
                 }
             })

@@ -64,7 +64,10 @@ impl Search {
     }
 
     /// The state from which everything begins, and the client that reads at the end.
-    pub(super) fn root(&self, stepper: &mut Stepper) -> Result<(State, Arc<Client>), crate::check::Violation> {
+    pub(super) fn root(
+        &self,
+        stepper: &mut Stepper,
+    ) -> Result<(State, Arc<Client>), crate::check::Violation> {
         let bytes = |keys: &[&str]| -> Vec<Bytes> {
             keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()
         };
@@ -108,8 +111,7 @@ impl Search {
         let menu = self.menu();
         let mut state = State::new(cluster().build(), Instant::from_nanos(1));
         for (seed, (name, role)) in (1..).zip(roles) {
-            let client =
-                Client::new(name, role, &self.config, seed, self.patience, self.sabotage);
+            let client = Client::new(name, role, &self.config, seed, self.patience, self.sabotage);
             state.add_client(Arc::new(client));
             let last = state.clients().count() - 1;
             stepper.input(&mut state, last as u8, |client, now, _| client.warm(now))?;

@@ -286,10 +286,9 @@ impl Stepper {
                 let Flight { client, address, .. } = state.flights[usize::from(flight)].clone();
                 let name = state.client(client).name;
                 self.say(|| format!("FAULT: the connection of {name} to {address} breaks"));
-                let (hit, kept): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut state.flights).into_iter().partition(|it| {
-                        it.client == client && it.address == address && it.is_heard()
-                    });
+                let (hit, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut state.flights)
+                    .into_iter()
+                    .partition(|it| it.client == client && it.address == address && it.is_heard());
                 state.flights = kept;
                 ask(state, client);
                 hit.iter().for_each(|it| state.add_flight(it.with(broken())));
@@ -429,9 +428,7 @@ fn in_doubt() -> RegionFault {
 }
 
 /// What a client hears of an answer; `None` if that is nothing.
-fn heard(
-    result: Result<Response, anatase_cluster::Failure>,
-) -> Option<Result<Response, Failure>> {
+fn heard(result: Result<Response, anatase_cluster::Failure>) -> Option<Result<Response, Failure>> {
     use anatase_cluster::Failure as Broken;
     Some(match result {
         Ok(response) => Ok(response),
@@ -463,9 +460,10 @@ fn only_request(state: &State, client: u8) -> Option<u8> {
 
 /// When the next timer goes off, of a client or of a store where somebody waits.
 pub(super) fn next_wakeup(state: &State) -> Option<Instant> {
-    let store = state.cluster().next_wake_ms().map(|ms| {
-        Instant::from_nanos(ms.saturating_sub(ORIGIN_MS).saturating_mul(1_000_000))
-    });
+    let store = state
+        .cluster()
+        .next_wake_ms()
+        .map(|ms| Instant::from_nanos(ms.saturating_sub(ORIGIN_MS).saturating_mul(1_000_000)));
     let alive = state.clients().filter(|(_, client)| client.is_alive());
     let clients = alive.filter_map(|(_, client)| client.core.poll_timeout());
     clients.map(|wakeup| wakeup.at).chain(store).min()
