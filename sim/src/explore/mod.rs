@@ -273,7 +273,7 @@ impl Search {
 ///
 /// A transaction and a reader, or two transactions, nearly always completed; both and a reader as far as
 /// the bound allows; with more keys where nothing goes wrong; and with impatient clients where they wait
-/// in vain. docs/simulation.md has the numbers of the whole.
+/// in vain.
 pub fn bounded() -> Vec<Search> {
     let mut searches = Vec::new();
     for &mode in Mode::ALL {

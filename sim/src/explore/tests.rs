@@ -48,10 +48,10 @@ fn a_deadlock_ends_whatever_the_order() {
     }
 }
 
-/// The whole of the smallest world, which is everybody in one phase, with each fault.
+/// The whole of the smallest world, which is everybody in one phase, with faults that are few.
 #[test]
-fn all_three_in_one_phase_with_each_fault() {
-    for fault in Fault::ALL.iter().filter(|fault| !matches!(fault, Fault::Split | Fault::Expiry)) {
+fn all_three_in_one_phase_with_a_fault() {
+    for fault in &[Fault::None, Fault::RequestLost, Fault::ReplyLost, Fault::PdFailure] {
         fine(&Search::new(Mode::OnePhase, *fault));
     }
 }
@@ -134,10 +134,8 @@ fn doubt_is_not_no() {
 fn the_reduction_loses_no_outcome() {
     for (mode, fault, cast) in [
         (Mode::TwoPhase, Fault::None, Cast::Two),
-        (Mode::TwoPhase, Fault::ReplyLost, Cast::OneAndReader),
         (Mode::OnePhase, Fault::Crash, Cast::Two),
         (Mode::OnePhase, Fault::Reset, Cast::OneAndReader),
-        (Mode::Pessimistic, Fault::None, Cast::Two),
     ] {
         let reduced = Search::new(mode, fault).cast(cast);
         let whole = Search { reduce: false, ..reduced.clone() };
