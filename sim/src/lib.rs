@@ -78,6 +78,9 @@ mod digest;
 mod entropy;
 mod executor;
 mod fault;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod history;
 mod network;
 mod profile;

@@ -13,7 +13,7 @@ use anatase_proto::rpc::Rpc;
 use prost::Message;
 
 /// Everything a driver can know.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Watch {
     /// Operations whose owner waits to hear of them.
     live: BTreeMap<OpId, Kind>,
@@ -48,7 +48,7 @@ enum Kind {
 }
 
 /// A transaction that is being committed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Transaction {
     keys: BTreeSet<Key>,
     /// Keys that a store said are locked.
@@ -202,6 +202,22 @@ impl Watch {
         self.ops.push(id);
     }
 
+    /// A commit was begun in the middle: every key is locked, with `timed` by locks that commit it
+    /// then; with `whole` it may have been committed at once.
+    pub(crate) fn assume(&mut self, start_ts: u64, timed: Option<u64>, whole: bool) {
+        let Some(transaction) = self.transactions.get_mut(&start_ts) else { return };
+        transaction.landed = transaction.keys.clone();
+        transaction.plain = timed.is_none();
+        transaction.timed = timed
+            .iter()
+            .flat_map(|at| transaction.keys.iter().map(|key| (key.clone(), *at)))
+            .collect();
+        if whole {
+            transaction.whole = 1;
+            transaction.may_be_undetermined = true;
+        }
+    }
+
     pub(crate) fn is_live(&self, id: OpId) -> bool {
         self.live.contains_key(&id)
     }
@@ -255,7 +271,7 @@ impl Watch {
     }
 
     /// transactions.md §8–§11, as far as they can be told from outside.
-    fn sent(&mut self, call: &Call) {
+    pub(crate) fn sent(&mut self, call: &Call) {
         match call.request.rpc {
             Rpc::KvCommit => {
                 let commit: kvrpcpb::CommitRequest = message(call);
