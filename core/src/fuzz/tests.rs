@@ -8,7 +8,12 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 use super::seeds::{SEEDS, seeds};
 
 /// What was once found: target, and bytes as hexadecimal digits.
-const KEPT: [(&str, &str); 0] = [];
+const KEPT: [(&str, &str); 2] = [
+    // A lost copy of a commit in one phase, and then the whole is locked as for two phases.
+    ("machine", "8391013840b10134950000000000000001f29e460803"),
+    // A primary of which a store says that it is not there, and when it was committed.
+    ("machine", "f9000034000000000121f2379200afe1"),
+];
 
 /// A fuzzer's bytes. Shrinks by records of eight, then by single bytes, then towards zeros.
 #[derive(Clone, Debug)]

@@ -133,6 +133,11 @@ impl Transaction {
             self.at_once.insert(reply.one_pc_commit_ts);
         } else if reply.min_commit_ts == 0 {
             self.plain = true;
+            if asked.try_one_pc {
+                // The whole is locked as for two phases. Had a copy committed it before, the store
+                // would have told when; one that comes later finds these locks, or what became of them.
+                self.whole = 0;
+            }
         } else if asked.use_async_commit && !asked.try_one_pc {
             for key in &keys {
                 self.timed.insert(key.clone(), reply.min_commit_ts);
@@ -344,7 +349,9 @@ impl Watch {
                     && let Ok(Response::CheckTxnStatus(reply)) = answer
                     && reply.region_error.is_none()
                 {
+                    // An error says that there is no record, whatever stands beside it.
                     match reply.commit_version {
+                        _ if reply.error.is_some() => transaction.whole = 0,
                         0 => transaction.whole = 0,
                         at => {
                             transaction.at_once.insert(at);
