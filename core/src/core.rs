@@ -107,15 +107,7 @@ impl Core {
             return Err(Full(operation));
         }
         self.shared.stats.operations += 1;
-        // The id has to exist before the machine that asks for things in its name.
-        let draws = Draws::new(self.shared.seed, options.stream);
-        let timers = &mut self.shared.timers;
-        let handle = self.ops.insert_with(|handle| {
-            let target = TimerTarget::Deadline(OpId(handle));
-            let deadline = timers.set(options.deadline, WakeReason::Deadline, target);
-            Slot { op: Op::Ready, deadline, draws, detached: false }
-        });
-        let id = OpId(handle);
+        let id = self.seat(options);
         if self.shared.closing {
             let closed = Error::new(ErrorKind::Closed, "the client was closed");
             self.step(id, |_, _| Step::Done(Err(closed)));
@@ -333,6 +325,19 @@ impl Core {
 
     // ---- inside --------------------------------------------------------------------------------
 
+    /// A place for an operation: its id has to exist before the machine that asks for things in its
+    /// name.
+    fn seat(&mut self, options: OpOptions) -> OpId {
+        let draws = Draws::new(self.shared.seed, options.stream);
+        let timers = &mut self.shared.timers;
+        let handle = self.ops.insert_with(|handle| {
+            let target = TimerTarget::Deadline(OpId(handle));
+            let deadline = timers.set(options.deadline, WakeReason::Deadline, target);
+            Slot { op: Op::Ready, deadline, draws, detached: false }
+        });
+        OpId(handle)
+    }
+
     fn tick(&mut self, now: Instant) {
         if now < self.shared.now {
             self.shared.stats.clock_steps_back += 1;
@@ -428,6 +433,30 @@ impl Core {
             step
         });
         cancel
+    }
+}
+
+/// For fuzzers: machines in states of their choice, and wakes that nobody else would give.
+#[cfg(any(test, fuzzing))]
+impl Core {
+    pub(crate) fn plant(
+        &mut self,
+        options: OpOptions,
+        make: impl FnOnce(&mut Cx<'_>) -> Step,
+    ) -> OpId {
+        let id = self.seat(options);
+        self.step(id, |_, cx| make(cx));
+        self.run();
+        id
+    }
+
+    pub(crate) fn rouse(&mut self, owner: Owner, tag: Tag, wake: Wake) {
+        self.shared.wake(owner, tag, wake);
+        self.run();
+    }
+
+    pub(crate) fn inside(&mut self) -> &mut Shared {
+        &mut self.shared
     }
 }
 

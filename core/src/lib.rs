@@ -26,6 +26,10 @@
 //! [`CommitOutcome::Undetermined`], and no code path turns the third into the second.
 #![forbid(unsafe_code)]
 
+// What fuzzers run goes through the public API by its name.
+#[cfg(any(test, fuzzing))]
+extern crate self as anatase_core;
+
 #[macro_use]
 mod planted;
 
@@ -45,6 +49,9 @@ mod error;
 mod error_table;
 mod fanout;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod heartbeat;
 #[cfg(test)]
 mod heartbeat_stories;

@@ -80,6 +80,9 @@ mod entropy;
 mod executor;
 pub mod explore;
 mod fault;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod history;
 mod network;
 mod profile;

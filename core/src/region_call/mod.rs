@@ -197,6 +197,19 @@ enum Next {
     End(CallEnd),
 }
 
+/// For fuzzers, which end calls in ways of their own.
+#[cfg(any(test, fuzzing))]
+impl RegionCall {
+    pub(crate) fn asks(&self) -> (Owner, Tag, &CallSpec) {
+        (self.owner, self.tag, &self.spec)
+    }
+
+    /// A request was sent, and its answer lost.
+    pub(crate) fn lose(&mut self) {
+        self.doubt = true;
+    }
+}
+
 impl Shared {
     /// Whether a request of this call is out, or was lost.
     pub(crate) fn call_is_in_doubt(&self, handle: Handle) -> bool {

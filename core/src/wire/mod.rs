@@ -5,8 +5,8 @@
 //! of any lock, into [`Response`]; the core turns it into a domain value exactly once
 //! (`reply`), and no machine ever sees a nullable protobuf field.
 
-#[cfg(test)]
-mod garbage;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod garbage;
 pub(crate) mod health_reply;
 pub(crate) mod inbound;
 pub(crate) mod key_error;

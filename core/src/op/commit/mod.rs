@@ -64,6 +64,8 @@
 //! where a key is only checked (see `plan.rs`); an async commit of which one batch was certainly never
 //! executed is aborted, not undetermined.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod constructed;
 mod inquire;
 mod outcome;
 mod plan;

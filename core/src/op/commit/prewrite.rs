@@ -24,6 +24,22 @@ use crate::wire::reply::{self, Lock, PrewriteReply};
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct AllPrewritten(());
 
+#[cfg(any(test, fuzzing))]
+impl AllPrewritten {
+    /// For fuzzers, which begin where they like.
+    pub(super) fn assumed() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl LastLock {
+    /// For fuzzers, which begin where they like.
+    pub(super) fn assumed(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
 /// Proof that every key has a lock that says when the transaction is committed. Only
 /// [`Prewriting::finish`] makes one.
 #[derive(Clone, Copy, Debug, Hash)]

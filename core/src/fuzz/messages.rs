@@ -7,9 +7,9 @@ use anatase_proto::rpc::Rpc;
 use anatase_proto::{errorpb, kvrpcpb, metapb, pdpb};
 use bytes::Bytes;
 
-use crate::chance::Chance;
-use crate::script::{KEYS, key};
-use crate::support::{bound, yes};
+use super::chance::Chance;
+use super::script::{KEYS, key};
+use super::support::{bound, yes};
 
 /// A region as it is now.
 #[derive(Clone, Debug)]
@@ -325,6 +325,12 @@ impl World {
             }
             (Command::Abort { .. }, _) => unreachable!("nobody answers an abort"),
         }
+    }
+
+    /// What a store may say that is responsible for the keys.
+    pub(crate) fn store_answer(&mut self, chance: &mut Chance, call: &Call) -> Response {
+        let key_error = chance.rarely(2, |chance| self.key_error(chance, 2));
+        self.store_message(chance, call.request.rpc, None, key_error)
     }
 
     /// The answer to some other question.

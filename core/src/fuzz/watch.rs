@@ -13,7 +13,7 @@ use anatase_proto::rpc::Rpc;
 use prost::Message;
 
 /// Everything a driver can know.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Watch {
     /// Operations whose owner waits to hear of them.
     live: BTreeMap<OpId, Kind>,
@@ -48,7 +48,7 @@ enum Kind {
 }
 
 /// A transaction that is being committed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Transaction {
     keys: BTreeSet<Key>,
     /// Keys that a store said are locked.
@@ -133,6 +133,11 @@ impl Transaction {
             self.at_once.insert(reply.one_pc_commit_ts);
         } else if reply.min_commit_ts == 0 {
             self.plain = true;
+            if asked.try_one_pc {
+                // The whole is locked as for two phases. Had a copy committed it before, the store
+                // would have told when; one that comes later finds these locks, or what became of them.
+                self.whole = 0;
+            }
         } else if asked.use_async_commit && !asked.try_one_pc {
             for key in &keys {
                 self.timed.insert(key.clone(), reply.min_commit_ts);
@@ -202,6 +207,22 @@ impl Watch {
         self.ops.push(id);
     }
 
+    /// A commit was begun in the middle: every key is locked, with `timed` by locks that commit it
+    /// then; with `whole` it may have been committed at once.
+    pub(crate) fn assume(&mut self, start_ts: u64, timed: Option<u64>, whole: bool) {
+        let Some(transaction) = self.transactions.get_mut(&start_ts) else { return };
+        transaction.landed = transaction.keys.clone();
+        transaction.plain = timed.is_none();
+        transaction.timed = timed
+            .iter()
+            .flat_map(|at| transaction.keys.iter().map(|key| (key.clone(), *at)))
+            .collect();
+        if whole {
+            transaction.whole = 1;
+            transaction.may_be_undetermined = true;
+        }
+    }
+
     pub(crate) fn is_live(&self, id: OpId) -> bool {
         self.live.contains_key(&id)
     }
@@ -255,7 +276,7 @@ impl Watch {
     }
 
     /// transactions.md §8–§11, as far as they can be told from outside.
-    fn sent(&mut self, call: &Call) {
+    pub(crate) fn sent(&mut self, call: &Call) {
         match call.request.rpc {
             Rpc::KvCommit => {
                 let commit: kvrpcpb::CommitRequest = message(call);
@@ -328,7 +349,9 @@ impl Watch {
                     && let Ok(Response::CheckTxnStatus(reply)) = answer
                     && reply.region_error.is_none()
                 {
+                    // An error says that there is no record, whatever stands beside it.
                     match reply.commit_version {
+                        _ if reply.error.is_some() => transaction.whole = 0,
                         0 => transaction.whole = 0,
                         at => {
                             transaction.at_once.insert(at);

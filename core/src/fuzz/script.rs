@@ -1,4 +1,5 @@
-//! What happens to a core in one run: a list of steps that quickcheck draws and shortens.
+//! What happens to a core in one run: a list of steps that quickcheck draws and shortens, or that is
+//! read from a fuzzer's bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use anatase_core::{
     ReadOperation, RegionLookup, RegionVersion, ResolveLocksPlan, ScanLocksPlan, ScanSpec,
     Timestamp, TxnStatusPlan,
 };
+use bytes::Bytes;
+#[cfg(test)]
 use quickcheck::{Arbitrary, Gen};
 
-use crate::chance::Chance;
+use super::chance::Chance;
 
 /// A whole run.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Script {
     pub(crate) mode: KeyMode,
     pub(crate) steps: Vec<Step>,
     pub(crate) ending: Ending,
+    /// The bytes of seeds are choices themselves.
+    pub(crate) of_bytes: bool,
 }
 
 /// How the cluster behaves once the steps are through.
@@ -55,6 +60,11 @@ pub(crate) enum Step {
         rounds: u64,
         seed: u64,
         odds: u64,
+    },
+    /// A command that waits for an answer gets these bytes, decoded as its answer.
+    Say {
+        which: usize,
+        bytes: Bytes,
     },
     /// A command that is answered or withdrawn gets another answer.
     AnswerAgain {
@@ -98,12 +108,55 @@ pub(crate) enum Step {
     Close,
 }
 
+/// So many bytes stand for the run as a whole, and for each of its steps.
+const RECORD: usize = 8;
+/// A fuzzer's run has no more steps.
+const STEPS: usize = 128;
+
+impl Script {
+    /// Every string of bytes is a run. What is missing at its end is zero.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let mut records = bytes.chunks(RECORD).map(record);
+        let [kind, seed @ ..] = records.next().unwrap_or_default();
+        let steps = records.take(STEPS).map(|[kind, which, seed @ ..]| {
+            let mut whole = [0; 8];
+            whole[..6].copy_from_slice(&seed);
+            Step::new(kind, which.into(), u64::from_le_bytes(whole))
+        });
+        let mut whole = [0; 8];
+        whole[..7].copy_from_slice(&seed);
+        Self {
+            seed: u64::from_le_bytes(whole),
+            mode: if kind % 3 == 0 { KeyMode::Raw } else { KeyMode::Txn },
+            ending: match kind / 3 % 3 {
+                0 => Ending::Healthy,
+                1 => Ending::Silent,
+                _ => Ending::Refused,
+            },
+            steps: steps.collect(),
+            of_bytes: true,
+        }
+    }
+
+    /// What is drawn from a seed of this run.
+    pub(crate) fn chance(&self, seed: u64) -> Chance {
+        if self.of_bytes { Chance::of_bytes(seed) } else { Chance::new(seed) }
+    }
+}
+
+fn record(bytes: &[u8]) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..bytes.len()].copy_from_slice(bytes);
+    record
+}
+
+#[cfg(test)]
 impl Arbitrary for Script {
     fn arbitrary(g: &mut Gen) -> Self {
         let mode = *g.choose(&[KeyMode::Raw, KeyMode::Txn, KeyMode::Txn]).expect("a mode");
         let endings = [Ending::Healthy, Ending::Silent, Ending::Refused];
         let ending = *g.choose(&endings).expect("an ending");
-        Self { seed: u64::arbitrary(g), mode, steps: Vec::arbitrary(g), ending }
+        Self { seed: u64::arbitrary(g), mode, steps: Vec::arbitrary(g), ending, of_bytes: false }
     }
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
@@ -112,11 +165,19 @@ impl Arbitrary for Script {
     }
 }
 
+#[cfg(test)]
 impl Arbitrary for Step {
     fn arbitrary(g: &mut Gen) -> Self {
         let seed = u64::arbitrary(g);
         let which = usize::arbitrary(g);
-        match u8::arbitrary(g) % 64 {
+        Self::new(u8::arbitrary(g), which, seed)
+    }
+}
+
+impl Step {
+    /// Every number is a step; some are more frequent than others.
+    fn new(kind: u8, which: usize, seed: u64) -> Self {
+        match kind % 64 {
             0..14 => Self::Submit { seed },
             14..20 => Self::Answer { which, seed, good: true },
             20..26 => Self::Answer { which, seed, good: false },
@@ -273,24 +334,26 @@ fn transactional(chance: &mut Chance, number: u64) -> Operation {
         12..=14 => Operation::Lock(Box::new(lock_plan(chance, at))),
         4 => Operation::Rollback { start_ts: at, keys: keys(chance) },
         5 => of_locks(chance, at),
-        _ => {
-            let mut keys = keys(chance);
-            // Mostly as the contract asks for: sorted, without repeats.
-            if !chance.one_in(16) {
-                keys.sort_unstable();
-                keys.dedup();
-            }
-            let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
-            let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
-            let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
-            let mut plan = CommitPlan { open_for, ..CommitPlan::new(start_ts, mutations) };
-            choose(chance, &mut plan);
-            Operation::Commit(Box::new(plan))
-        }
+        _ => Operation::Commit(Box::new(commit_plan(chance, at))),
     }
 }
 
-fn lock_plan(chance: &mut Chance, start_ts: Timestamp) -> LockPlan {
+pub(crate) fn commit_plan(chance: &mut Chance, at: Timestamp) -> CommitPlan {
+    let mut keys = keys(chance);
+    // Mostly as the contract asks for: sorted, without repeats.
+    if !chance.one_in(16) {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    let mutations = keys.into_iter().map(|key| mutation(chance, key)).collect();
+    let open_for = chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::MAX]);
+    let start_ts = if chance.one_in(32) { Timestamp::MAX } else { at };
+    let mut plan = CommitPlan { open_for, ..CommitPlan::new(start_ts, mutations) };
+    choose(chance, &mut plan);
+    plan
+}
+
+pub(crate) fn lock_plan(chance: &mut Chance, start_ts: Timestamp) -> LockPlan {
     let mut keys = keys(chance);
     if !chance.one_in(16) {
         keys.sort_unstable();

@@ -7,18 +7,21 @@
 
 use std::time::Duration;
 
-use anatase_core::wire::Response;
+use anatase_core::wire::{Response, TimestampBatch};
 use anatase_core::{
     Api, Cancel, Command, CommandId, Config, Core, Event, Failure, Full, Input, Instant, Notice,
     StoreId,
 };
+use anatase_proto::pdpb;
+use bytes::Bytes;
+use prost::Message;
+#[cfg(test)]
 use quickcheck::{Gen, QuickCheck};
 
-use crate::chance::Chance;
-use crate::messages::World;
-use crate::script::{Ending, Script, Step, operation, options};
-use crate::states;
-use crate::watch::{Watch, id_of};
+use super::messages::World;
+use super::script::{Ending, Script, Step, operation, options};
+use super::states;
+use super::watch::{Watch, id_of};
 
 /// How many wake-ups a run may need after its last step. The longest chain of waits is that of
 /// 2 ms … 500 ms within a budget of 80 s, times a few operations that wait one after another.
@@ -42,7 +45,7 @@ struct Run {
 }
 
 fn config(script: &Script) -> Config {
-    let mut chance = Chance::new(script.seed);
+    let mut chance = script.chance(script.seed);
     let seeds = chance.pick(&[&["pd:1"][..], &["pd:1", "pd:2"]]);
     let mut config = Config::new(seeds.iter().map(|seed| (*seed).into()).collect(), script.mode);
     // Small, so that a few keys make several batches and a few operations a crowd.
@@ -123,7 +126,7 @@ impl Run {
             Step::Submit { seed } => self.submit(seed, script, number),
             Step::Answer { which, seed, good } => {
                 let Some(command) = self.watch.take(which) else { return };
-                let mut chance = Chance::new(seed);
+                let mut chance = script.chance(seed);
                 let answer = match good {
                     true => Ok(self.world.good(&command)),
                     false => self.world.any(&mut chance, &command),
@@ -131,7 +134,7 @@ impl Run {
                 self.answer(&command, answer);
             }
             Step::Flow { rounds, seed, odds } => {
-                let mut chance = Chance::new(seed);
+                let mut chance = script.chance(seed);
                 for _ in 0..rounds {
                     self.drain();
                     for _ in 0..self.watch.waiting.len() {
@@ -145,12 +148,17 @@ impl Run {
                     }
                 }
             }
+            Step::Say { which, ref bytes } => {
+                let Some(command) = self.watch.take(which) else { return };
+                let answer = decoded(&command, bytes);
+                self.answer(&command, answer);
+            }
             Step::AnswerAgain { which, seed } => {
                 if self.watch.over.is_empty() {
                     return;
                 }
                 let command = self.watch.over[which % self.watch.over.len()].clone();
-                let answer = self.world.any(&mut Chance::new(seed), &command);
+                let answer = self.world.any(&mut script.chance(seed), &command);
                 self.stray(id_of(&command), answer);
             }
             Step::AnswerNobody { id, seed } => {
@@ -158,7 +166,7 @@ impl Run {
                 // It may be an id that is out, or will be found in the outputs.
                 self.drain();
                 if !self.watch.waiting.iter().any(|command| id_of(command) == id) {
-                    let answer = Ok(self.world.nonsense(&mut Chance::new(seed)));
+                    let answer = Ok(self.world.nonsense(&mut script.chance(seed)));
                     self.stray(id, answer);
                 }
             }
@@ -187,7 +195,7 @@ impl Run {
                 self.clocks_differ = false;
             }
             Step::Foreign { locks } => self.world.foreign += locks,
-            Step::Move { seed } => self.world.change(&mut Chance::new(seed)),
+            Step::Move { seed } => self.world.change(&mut script.chance(seed)),
             Step::Close => {
                 self.input(Input::Close).expect("no operation");
                 self.closed = true;
@@ -196,7 +204,7 @@ impl Run {
     }
 
     fn submit(&mut self, seed: u64, script: &Script, number: u64) {
-        let mut chance = Chance::new(seed);
+        let mut chance = script.chance(seed);
         let operation = operation(&mut chance, script.mode, number);
         let options = options(&mut chance, self.now, script.ending, number);
         let (taken, refused) = (self.core.stats().operations, self.core.stats().refused);
@@ -346,16 +354,42 @@ impl Run {
     }
 }
 
-fn holds(script: Script) -> bool {
-    let mut run = Run::new(&script);
+/// A driver's work: the bytes that came as answer to a command, decoded. Malformed ones come from a
+/// server that may have executed what it was asked.
+fn decoded(command: &Command, bytes: &Bytes) -> Result<Response, Failure> {
+    let malformed = |error: &dyn std::fmt::Display| Failure::maybe_executed(error.to_string());
+    match command {
+        Command::Call(call) => {
+            Response::decode(call.request.rpc, bytes.clone()).map_err(|error| malformed(&error))
+        }
+        Command::Timestamps(ask) => {
+            let answer = pdpb::TsoResponse::decode(bytes.clone());
+            let answer = answer.map_err(|error| malformed(&error))?;
+            let batch = TimestampBatch::from_proto(&answer, ask.count);
+            batch.map(Response::Timestamps).map_err(|error| malformed(&error))
+        }
+        Command::Abort { .. } => unreachable!("nobody answers an abort"),
+    }
+}
+
+/// Plays it, and holds the six rules against it. Gives what was sent.
+pub(crate) fn play(script: &Script) -> Vec<Command> {
+    let mut run = Run::new(script);
     for (number, step) in script.steps.iter().enumerate() {
-        run.step(step, &script, number as u64 + 1);
+        run.step(step, script, number as u64 + 1);
         if number % 16 == 0 {
             run.compare();
         }
     }
     run.end(script.ending);
+    let commands = run.commands.clone();
     run.replay();
+    commands
+}
+
+#[cfg(test)]
+fn holds(script: Script) -> bool {
+    play(&script);
     true
 }
 
