@@ -24,8 +24,9 @@ use super::states;
 use super::watch::{Watch, id_of};
 
 /// How many wake-ups a run may need after its last step. The longest chain of waits is that of
-/// 2 ms … 500 ms within a budget of 80 s, times a few operations that wait one after another.
-const PATIENCE: usize = 20_000;
+/// 2 ms … 500 ms within a budget of 80 s, times a few operations that wait one after another; or one answer
+/// that is waited for for half a minute, and asked after each millisecond, if it is configured so.
+const PATIENCE: usize = 100_000;
 
 struct Run {
     seed: u64,

@@ -8,7 +8,19 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 use super::seeds::{SEEDS, seeds};
 
 /// What was once found: target, and bytes as hexadecimal digits.
-const KEPT: [(&str, &str); 2] = [
+const KEPT: [(&str, &str); 3] = [
+    // Whoever waits for an answer is looked after every millisecond, as configured: many wakes.
+    (
+        "core",
+        "eecd39017c03917a4a84990a4a8499a77bedd79482a50ace2f058fcf2a024b1bffffffffffffffffffff\
+         ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
+         ffffffffffffffffffffffffffffffffffffffffffffffff9529738906880300000000000000f16a2c29\
+         45e4a9d87e40bf3b5752814c16515c4b468cc8725b2275fbad8a23f9f354ef187a5a0da65b2d36939df9\
+         60540779cc2483c30134497a4c0e8d2f23213708a8247cddf76f23a7f9480134497a4c0e8d2f23213708\
+         a8247cddf76f23a7f94865147586900009e2e9d5d0c4111901d2a8661dd265147586900009e2e9d5d0c4\
+         111901d2a8661dd274be591e7633ce77cbe009150a90c045454545d4552bdac8ec180bbbae30ebc9ed97\
+         7626f6e36de42b901d0fc428ab5535ab55354501c2584501c28863",
+    ),
     // A lost copy of a commit in one phase, and then the whole is locked as for two phases.
     ("machine", "8391013840b10134950000000000000001f29e460803"),
     // A primary of which a store says that it is not there, and when it was committed.
