@@ -121,8 +121,11 @@ impl<'a> Run<'a> {
         // Locks of those who are no more live for a while: who reads before may have to wait for them.
         self.sim.run_for(LOCKS_LIVE)?;
         let well = self.sim.instant();
-        self.stage.encore.store(true, Ordering::Relaxed);
-        self.wait_for(well, |post| post.is_done())?;
+        for turn in 1..=self.posts.len() as u32 {
+            self.stage.encore.store(turn, Ordering::Relaxed);
+            let since = self.sim.instant();
+            self.wait_for(since, |post| post.is_done() || post.turn() > turn)?;
+        }
         self.settle("the programs")?;
         if self.scenario.is_calm() {
             // Nobody died and nothing was lost: everybody has cleaned up behind himself, but for those who

@@ -261,8 +261,9 @@ pub(crate) struct Stage {
     pub(crate) knobs: Knobs,
     /// No more rounds are begun.
     pub(crate) stop: AtomicBool,
-    /// All is well, and has been for a while.
-    pub(crate) encore: AtomicBool,
+    /// All is well, and has been for a while: this one's turn to work on, counted from 1. One after the
+    /// other, so that nobody is in anybody's way.
+    pub(crate) encore: AtomicU32,
     unique: AtomicU64,
     found: Mutex<Vec<Violation>>,
     met: Mutex<Coverage>,
@@ -286,7 +287,7 @@ impl Stage {
             zombies: scenario.has_zombies(),
             knobs: scenario.knobs.clone(),
             stop: AtomicBool::new(false),
-            encore: AtomicBool::new(false),
+            encore: AtomicU32::new(0),
             unique: AtomicU64::new(1),
             found: Mutex::default(),
             met: Mutex::default(),
@@ -335,6 +336,11 @@ impl Post {
         self.done.load(Ordering::Relaxed)
     }
 
+    /// When it has its turn in the encore, counted from 1.
+    pub(crate) fn turn(&self) -> u32 {
+        self.n + 1
+    }
+
     /// Whether all that is left for it to do is the encore.
     pub(crate) fn rests(&self) -> bool {
         self.is_done() || self.rests.load(Ordering::Relaxed)
@@ -364,8 +370,8 @@ impl Post {
                     desk.work(work).await;
                     break;
                 }
-                // PD cannot be reached: once more, unless nothing is to be begun any more.
-                Err(_) if !self.is_over() => {}
+                // PD cannot be reached: once more, until all is over.
+                Err(_) if self.stage.encore.load(Ordering::Relaxed) == 0 => {}
                 Err(_) => break,
             }
         }
@@ -423,7 +429,7 @@ impl Desk {
     /// began after [`Stage::encore`] may not fail for want of a server.
     async fn encore(&self, work: Work) {
         self.post.rests.store(true, Ordering::Relaxed);
-        while !self.stage.encore.load(Ordering::Relaxed) {
+        while self.stage.encore.load(Ordering::Relaxed) != self.post.turn() {
             self.client.sleep(Duration::from_secs(1)).await;
         }
         // Who has less time than a lock lives may fail because of one.
@@ -491,7 +497,7 @@ impl Desk {
 
     /// All is well: nothing may fail that does not want to.
     fn is_encore(&self) -> bool {
-        self.stage.encore.load(Ordering::Relaxed)
+        self.stage.encore.load(Ordering::Relaxed) > 0
     }
 
     fn way(&self) -> Way {
