@@ -14,7 +14,7 @@ pub(super) fn body(bytes: &[u8]) {
     let id = u32::from_be_bytes([0, a, b, c]);
     let mode = if mode % 2 == 0 { KeyMode::Raw } else { KeyMode::Txn };
     let prefix = Prefix::new(mode, id).expect("three bytes");
-    assert!(Prefix::new(mode, id | MAX_KEYSPACE + 1).is_none());
+    assert!(Prefix::new(mode, id | (MAX_KEYSPACE + 1)).is_none());
     let (one, other) = rest.split_at(usize::from(cut).min(rest.len()));
     let (one, other) = (Bytes::copy_from_slice(one), Bytes::copy_from_slice(other));
 

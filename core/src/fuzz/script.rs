@@ -194,7 +194,7 @@ impl Step {
             56 | 57 => Self::Drain,
             58 => Self::Foreign { locks: seed % 8 },
             59 | 60 => Self::Move { seed },
-            61 if seed % 32 == 0 => Self::Close,
+            61 if seed.is_multiple_of(32) => Self::Close,
             _ => Self::Fork,
         }
     }
@@ -391,14 +391,18 @@ fn choose(chance: &mut Chance, plan: &mut CommitPlan) {
     if chance.one_in(2) {
         return;
     }
-    let mut options = TxnOptions::default();
-    options.enable_async_commit = chance.one_in(2);
-    options.enable_one_pc = chance.one_in(2);
-    options.causal_consistency = chance.one_in(2);
-    options.commit_wait_until =
-        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(2_000))).flatten();
-    options.commit_ts_upper_bound =
-        chance.rarely(8, |chance| Timestamp::compose(1_000, chance.below(100))).flatten();
+    let options = TxnOptions {
+        enable_async_commit: chance.one_in(2),
+        enable_one_pc: chance.one_in(2),
+        causal_consistency: chance.one_in(2),
+        commit_wait_until: chance
+            .rarely(8, |chance| Timestamp::compose(1_000, chance.below(2_000)))
+            .flatten(),
+        commit_ts_upper_bound: chance
+            .rarely(8, |chance| Timestamp::compose(1_000, chance.below(100)))
+            .flatten(),
+        ..TxnOptions::default()
+    };
     plan.options = Arc::new(options);
     if chance.one_in(3) {
         let primary = plan.mutations.iter().find(|mutation| mutation.locks());

@@ -14,8 +14,13 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
     let way = desk.way();
     let causal = way == Way::Causal;
     let mut options = way.options();
-    if desk.pick(8) == 0 {
-        options = options.commit_ts_upper_bound(upper_bound(desk).await?);
+    match desk.pick(12) {
+        0 => options = options.commit_ts_upper_bound(soon(desk, 100).await?),
+        1 => {
+            let wait = Duration::from_millis(u64::from(1 + desk.pick(40)));
+            options = options.commit_wait_until(soon(desk, 30).await?, wait);
+        }
+        _ => {}
     }
     let txn = desk.recorder.transaction(desk.store()?, options, causal).await?;
     let mut savepoint = None;
@@ -54,10 +59,10 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
     }
 }
 
-/// A bound that may be too low.
-async fn upper_bound(desk: &Desk) -> Result<anatase_client::Timestamp> {
+/// A timestamp that PD may hand out in so many milliseconds at most.
+async fn soon(desk: &Desk, ms: u32) -> Result<anatase_client::Timestamp> {
     let now = desk.recorder.timestamp(desk.store()?).await?;
-    let ahead = u64::from(desk.pick(100)) << 18;
+    let ahead = u64::from(desk.pick(ms)) << 18;
     Ok(anatase_client::Timestamp::from_version(now.version() + ahead).unwrap_or(now))
 }
 
