@@ -28,6 +28,8 @@ pub(crate) struct Watch {
     raced: BTreeSet<CommandId>,
     /// The largest timestamp that anybody was told.
     newest: u64,
+    /// All that were told: no two transactions begin at one.
+    told: BTreeSet<u64>,
     /// By start timestamp.
     transactions: BTreeMap<u64, Transaction>,
 }
@@ -396,6 +398,7 @@ impl Watch {
             Kind::Timestamp { above } => match result {
                 Ok(Reply::Timestamp(told)) => {
                     assert!(told.version() > above, "{told} was told after {above}");
+                    assert!(self.told.insert(told.version()), "{told} was told twice");
                     self.newest = self.newest.max(told.version());
                 }
                 Ok(other) => panic!("a timestamp was told as {other:?}"),
