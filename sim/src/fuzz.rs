@@ -7,7 +7,8 @@
 use crate::entropy::{Entropy, Purpose, Seeded, Stream};
 use crate::scenario::{Scenario, run};
 
-/// Runs the scenario of a tape, and fails with what any checker has against it.
+/// Runs the scenario of a tape, and fails with what any checker has against it, or if a second run goes
+/// another way.
 pub fn txn(bytes: &[u8]) {
     let scenario = Scenario::of_tape(bytes);
     let report = run(&scenario);
@@ -15,6 +16,7 @@ pub fn txn(bytes: &[u8]) {
         let told: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         panic!("{}\nin scenario {scenario}", told.join("\n"));
     }
+    assert_eq!(run(&scenario).digest, report.digest, "it went another way: {scenario}");
 }
 
 /// Where fuzzers begin: see `fuzz/corpus/txn`. The first one is empty, the others are longer and longer.

@@ -48,7 +48,8 @@ fn sweep(sim: &mut Sim, seed: u64) {
 
 #[test]
 fn a_calm_bank_keeps_its_total() {
-    let (_, stats, tally) = run(1, Profile::calm());
+    let (digest, stats, tally) = run(1, Profile::calm());
+    assert_eq!(run(1, Profile::calm()).0, digest);
     assert!(tally.committed.load(Ordering::Relaxed) > 10, "{tally:?}");
     assert_eq!((stats.resets, stats.zombies, stats.faults), (0, 0, 0), "{stats:?}");
 }
@@ -62,7 +63,8 @@ fn a_bank_keeps_its_total_whatever_goes_wrong() {
             0 => Profile::rough(),
             _ => Profile::swarm(&mut Seeded::new(seed)),
         };
-        let (_, _, tally) = run(seed, profile);
+        let (digest, _, tally) = run(seed, profile.clone());
+        assert_eq!(run(seed, profile).0, digest, "seed {seed} went another way");
         let now = [
             &tally.committed,
             &tally.by_two_phase,
