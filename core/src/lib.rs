@@ -69,6 +69,7 @@ mod oracle_stories;
 mod pd;
 #[cfg(test)]
 mod pd_stories;
+mod recent;
 mod region;
 mod region_call;
 mod resolve;

@@ -8,13 +8,13 @@
 //! For another timestamp none of it holds (§22, 21); the latest version (`u64::MAX`) is no timestamp
 //! at all (§22, 22), and nothing is kept for it.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::{Backoff, BackoffKind};
 use crate::command::WakeReason;
 use crate::error::Error;
+use crate::recent::Recent;
 use crate::resolve::{Mode, Resolved};
 use crate::shared::{CallSpec, Cx, Tag};
 use crate::timestamp::Timestamp;
@@ -64,7 +64,7 @@ impl ReadView {
             self.learn(&known.resolved, &known.committed);
         }
         if planted!(cx.shared.config, PassesForAllSnapshots) {
-            for known in cx.shared.passes.by_snapshot.values() {
+            for known in cx.shared.passes.by_snapshot.by_key.values() {
                 self.learn(&known.resolved, &known.committed);
             }
         }
@@ -149,9 +149,7 @@ impl ReadView {
 /// What the reads of the last snapshots have learned of the locks in their way.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Passes {
-    by_snapshot: BTreeMap<Timestamp, Pass>,
-    /// The snapshots, oldest first.
-    order: VecDeque<Timestamp>,
+    by_snapshot: Recent<Timestamp, Pass>,
 }
 
 /// Start timestamps of transactions, sorted.
@@ -168,17 +166,10 @@ impl Passes {
         if at == Timestamp::MAX || (resolved.is_empty() && committed.is_empty()) {
             return;
         }
-        let order = &mut self.order;
-        let pass = self.by_snapshot.entry(at).or_insert_with(|| {
-            order.push_back(at);
-            Pass::default()
-        });
-        merge(&mut pass.resolved, resolved, LOCKS);
-        merge(&mut pass.committed, committed, LOCKS);
-        while self.order.len() > SNAPSHOTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_snapshot.remove(&oldest);
-            }
+        self.by_snapshot.put(at, Pass::default(), SNAPSHOTS);
+        if let Some(pass) = self.by_snapshot.by_key.get_mut(&at) {
+            merge(&mut pass.resolved, resolved, LOCKS);
+            merge(&mut pass.committed, committed, LOCKS);
         }
     }
 }
@@ -234,11 +225,14 @@ mod tests {
         let mut passes = Passes::default();
         passes.keep(Timestamp::MAX, &[3], &[]);
         passes.keep(ts(1), &[], &[]);
-        assert!(passes.by_snapshot.is_empty() && passes.order.is_empty());
+        assert!(passes.by_snapshot.by_key.is_empty() && passes.by_snapshot.order.is_empty());
         for at in 1..=SNAPSHOTS as u64 + 1 {
             passes.keep(ts(at), &[at], &[]);
         }
-        assert_eq!((passes.by_snapshot.len(), passes.order.len()), (SNAPSHOTS, SNAPSHOTS));
-        assert!(!passes.by_snapshot.contains_key(&ts(1)));
+        assert_eq!(
+            (passes.by_snapshot.by_key.len(), passes.by_snapshot.order.len()),
+            (SNAPSHOTS, SNAPSHOTS)
+        );
+        assert!(!passes.by_snapshot.by_key.contains_key(&ts(1)));
     }
 }

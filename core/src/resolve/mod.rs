@@ -66,13 +66,14 @@ mod secondaries;
 #[cfg(test)]
 mod stories;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::coverage::Input;
 use crate::error::{Error, ErrorKind};
 use crate::id::{Handle, OpId};
 use crate::operation::Key;
+use crate::recent::Recent;
 use crate::shared::{Cx, Owner, Shared, Tag, Wake};
 use crate::slab::Slab;
 use crate::time::Instant;
@@ -210,9 +211,11 @@ pub(crate) struct Resolver {
     requests: Slab<Request>,
     inquiries: Slab<Inquiry>,
     by_id: BTreeMap<Id, Handle>,
-    fates: Fates,
+    /// How transactions ended. A fate is final, and a server that contradicts itself is not believed the
+    /// second time.
+    fates: Recent<Timestamp, Fate>,
     /// Primaries that were not there any more when a pessimistic lock was met that names them.
-    gone: Gone,
+    gone: Recent<(Timestamp, Key), ()>,
     /// How many inquiries clean, or have cleaned, for nobody who waits.
     background: usize,
 }
@@ -235,65 +238,14 @@ pub(crate) struct Debt {
     lock: Lock,
 }
 
-/// The fates of transactions, first in, first out.
-#[derive(Clone, Debug, Default, Hash)]
-struct Fates {
-    by_start: BTreeMap<Timestamp, Fate>,
-    order: VecDeque<Timestamp>,
-}
-
-impl Fates {
-    fn get(&self, start_ts: Timestamp) -> Option<Fate> {
-        self.by_start.get(&start_ts).copied()
-    }
-
-    /// The first word counts: a fate is final, and a server that contradicts itself is not believed
-    /// the second time.
-    fn put(&mut self, start_ts: Timestamp, fate: Fate, limit: usize) {
-        if self.by_start.contains_key(&start_ts) {
-            return;
-        }
-        self.by_start.insert(start_ts, fate);
-        self.order.push_back(start_ts);
-        while self.order.len() > limit {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_start.remove(&oldest);
-            }
-        }
-    }
-}
-
-/// Primaries of pessimistic locks that are gone, first in, first out.
-#[derive(Clone, Debug, Default, Hash)]
-struct Gone {
-    known: BTreeSet<(Timestamp, Key)>,
-    order: VecDeque<(Timestamp, Key)>,
-}
-
-impl Gone {
-    /// Whether it was known before.
-    fn meet(&mut self, start_ts: Timestamp, primary: Key, limit: usize) -> bool {
-        if !self.known.insert((start_ts, primary.clone())) {
-            return true;
-        }
-        self.order.push_back((start_ts, primary));
-        while self.order.len() > limit {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
-        }
-        false
-    }
-}
-
 impl Resolver {
     pub(crate) fn new() -> Self {
         Self {
             requests: Slab::new(),
             inquiries: Slab::new(),
             by_id: BTreeMap::new(),
-            fates: Fates::default(),
-            gone: Gone::default(),
+            fates: Recent::default(),
+            gone: Recent::default(),
             background: 0,
         }
     }
@@ -402,7 +354,7 @@ impl Shared {
             inquiry.join(debt);
             return self.wake(Owner::Resolution(handle), inquiry::JOINED, Wake::Pause);
         }
-        let fate = self.resolver.fates.get(id.start_ts);
+        let fate = self.resolver.fates.get(&id.start_ts).copied();
         let handle = self.resolver.inquiries.insert(Inquiry::new(id.clone(), debt, fate));
         self.resolver.by_id.insert(id, handle);
         self.wake(Owner::Resolution(handle), inquiry::JOINED, Wake::Pause);
@@ -444,7 +396,7 @@ impl Shared {
     /// The primary of a pessimistic lock is gone. Whether that was known before.
     fn primary_is_gone(&mut self, start_ts: Timestamp, primary: &Key) -> bool {
         let limit = self.config.fate_cache_size;
-        self.resolver.gone.meet(start_ts, primary.clone(), limit)
+        !self.resolver.gone.put((start_ts, primary.clone()), (), limit)
     }
 
     /// Accounts for one lock of a request.
@@ -512,26 +464,27 @@ mod tests {
     fn primaries_that_are_gone_are_forgotten_in_the_order_they_were_met() {
         let at = |n| Timestamp::from_version(n).unwrap();
         let key = |text: &'static str| Key::from_static(text.as_bytes());
-        let mut gone = Gone::default();
-        assert!(!gone.meet(at(1), key("p"), 2) && gone.meet(at(1), key("p"), 2));
-        assert!(!gone.meet(at(1), key("q"), 2), "another primary");
-        assert!(!gone.meet(at(2), key("p"), 2), "another transaction");
-        assert!(!gone.meet(at(1), key("p"), 2), "forgotten");
-        assert_eq!((gone.known.len(), gone.order.len()), (2, 2));
+        let mut gone = Recent::default();
+        let mut meet = |start_ts, primary| !gone.put((start_ts, primary), (), 2);
+        assert!(!meet(at(1), key("p")) && meet(at(1), key("p")));
+        assert!(!meet(at(1), key("q")), "another primary");
+        assert!(!meet(at(2), key("p")), "another transaction");
+        assert!(!meet(at(1), key("p")), "forgotten");
+        assert_eq!((gone.by_key.len(), gone.order.len()), (2, 2));
     }
 
     #[test]
     fn fates_are_forgotten_in_the_order_they_were_learned() {
         let ts = |n| Timestamp::from_version(n).unwrap();
-        let mut fates = Fates::default();
+        let mut fates = Recent::default();
         for n in [3, 1, 2] {
             fates.put(ts(n), Fate::RolledBack, 2);
         }
-        assert_eq!(fates.get(ts(3)), None);
-        assert_eq!(fates.get(ts(1)), Some(Fate::RolledBack));
+        assert_eq!(fates.get(&ts(3)).copied(), None);
+        assert_eq!(fates.get(&ts(1)).copied(), Some(Fate::RolledBack));
         fates.put(ts(1), Fate::RolledBack, 2);
-        assert_eq!((fates.order.len(), fates.by_start.len()), (2, 2));
+        assert_eq!((fates.order.len(), fates.by_key.len()), (2, 2));
         fates.put(ts(1), Fate::Committed(ts(9)), 2);
-        assert_eq!(fates.get(ts(1)), Some(Fate::RolledBack), "a fate is final");
+        assert_eq!(fates.get(&ts(1)).copied(), Some(Fate::RolledBack), "a fate is final");
     }
 }
