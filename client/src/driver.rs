@@ -282,11 +282,12 @@ impl Driver {
         self.lock().core.cluster_id()
     }
 
-    /// Whose locks are in somebody's way.
+    /// Which inputs the core's machines have met in which of their states.
     pub(crate) fn coverage(&self) -> anatase_core::coverage::Coverage {
         self.lock().core.coverage().clone()
     }
 
+    /// Whose locks are in somebody's way.
     pub(crate) fn resolutions(&self) -> Vec<anatase_core::Resolution> {
         self.lock().core.resolutions()
     }
