@@ -333,6 +333,24 @@ async fn a_lock_can_tell_what_is_there() {
     .await;
 }
 
+/// A transaction that is in a fair statement and has locked `a`, which another wrote meanwhile: it is "2".
+async fn locked_in_spite_of_a_newer_version(client: &TransactionClient) -> Transaction {
+    let holder = client.begin_pessimistic().await.unwrap();
+    holder.put("a", "2").await.unwrap();
+    let txn = client.begin_pessimistic().await.unwrap();
+    txn.start_fair_locking().unwrap();
+    assert!(txn.is_in_fair_locking() && txn.start_fair_locking().is_err());
+    let waiting = tokio::spawn(async move {
+        let value = txn.get_for_update("a").await;
+        (txn, value)
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    holder.commit().await.unwrap();
+    let (txn, value) = waiting.await.unwrap();
+    assert_eq!(text(value.unwrap()).as_deref(), Some("2"));
+    txn
+}
+
 /// transactions.md §14: a fair lock is granted in spite of a newer version, and tells what is there.
 #[tokio::test]
 async fn fair_locking_is_not_overtaken() {
@@ -340,19 +358,7 @@ async fn fair_locking_is_not_overtaken() {
         let server = serve(3, &["g"]).await;
         let client = client(&server).await;
         put(&client, &[("a", "1"), ("h", "1")]).await;
-        let holder = client.begin_pessimistic().await.unwrap();
-        holder.put("a", "2").await.unwrap();
-        let txn = client.begin_pessimistic().await.unwrap();
-        txn.start_fair_locking().unwrap();
-        assert!(txn.is_in_fair_locking() && txn.start_fair_locking().is_err());
-        let waiting = tokio::spawn(async move {
-            let value = txn.get_for_update("a").await;
-            (txn, value)
-        });
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        holder.commit().await.unwrap();
-        let (txn, value) = waiting.await.unwrap();
-        assert_eq!(text(value.unwrap()).as_deref(), Some("2"));
+        let txn = locked_in_spite_of_a_newer_version(&client).await;
         // The statement begins anew with what it has seen; the key it asks for again stays its own.
         let calls = || server.with(|cluster| cluster.calls(Rpc::KvPessimisticLock));
         let before = calls();
@@ -384,18 +390,7 @@ async fn what_is_held_is_read_as_it_was_locked() {
         let server = serve(3, &["g"]).await;
         let client = client(&server).await;
         put(&client, &[("a", "1")]).await;
-        let holder = client.begin_pessimistic().await.unwrap();
-        holder.put("a", "2").await.unwrap();
-        let txn = client.begin_pessimistic().await.unwrap();
-        txn.start_fair_locking().unwrap();
-        let waiting = tokio::spawn(async move {
-            let value = txn.get_for_update("a").await;
-            (txn, value)
-        });
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        holder.commit().await.unwrap();
-        let (txn, value) = waiting.await.unwrap();
-        assert_eq!(text(value.unwrap()).as_deref(), Some("2"));
+        let txn = locked_in_spite_of_a_newer_version(&client).await;
         assert_eq!(text(txn.get_for_update("a").await.unwrap()).as_deref(), Some("2"));
         txn.done_fair_locking().unwrap();
         assert_eq!(text(txn.get_for_update("a").await.unwrap()).as_deref(), Some("2"));
