@@ -292,20 +292,7 @@ impl History {
             if entry.process != process || entry.ended.is_some() {
                 continue;
             }
-            entry.ended = Some(at);
-            match &mut entry.what {
-                What::Transaction(txn) if txn.outcome == Outcome::Running => {
-                    txn.outcome = Outcome::Crashed;
-                }
-                What::Register(op) if op.answer == RegisterAnswer::Pending => {
-                    op.answer = RegisterAnswer::Undetermined;
-                }
-                What::Transaction(_)
-                | What::Register(_)
-                | What::Snapshot(_)
-                | What::Timestamp(_)
-                | What::Other(_) => {}
-            }
+            entry.give_up(at, |_| Outcome::Crashed);
         }
     }
 
@@ -326,6 +313,27 @@ impl History {
     /// The line of one operation; says so where there is none of this id.
     pub fn line(&self, id: Id) -> String {
         self.entries.get(id).map_or_else(|| format!("#{id}: not in the history"), Entry::to_string)
+    }
+}
+
+impl Entry {
+    /// It is over, and of what had not been told by then nobody was. `unheard` says how a transaction that
+    /// was still running has ended.
+    pub(crate) fn give_up(&mut self, at: Instant, unheard: impl FnOnce(&Transaction) -> Outcome) {
+        self.ended = Some(at);
+        match &mut self.what {
+            What::Transaction(txn) if txn.outcome == Outcome::Running => {
+                txn.outcome = unheard(txn);
+            }
+            What::Register(op) if op.answer == RegisterAnswer::Pending => {
+                op.answer = RegisterAnswer::Undetermined;
+            }
+            What::Transaction(_)
+            | What::Register(_)
+            | What::Snapshot(_)
+            | What::Timestamp(_)
+            | What::Other(_) => {}
+        }
     }
 }
 

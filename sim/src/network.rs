@@ -540,6 +540,6 @@ impl Link {
 }
 
 /// Without a scheme in front.
-fn host(address: &str) -> &str {
+pub(crate) fn host(address: &str) -> &str {
     address.split_once("://").map_or(address, |(_, host)| host)
 }

@@ -39,21 +39,25 @@ pub fn core(core: &Core, name: &str) -> Vec<Violation> {
         let story = format!("{name} has operations open, or outputs that nobody took");
         found.push(violation(Anomaly::NotIdle, story));
     }
-    if let Some(wakeup) = core.poll_timeout() {
-        let waits = match wakeup.reason {
-            WakeReason::PdRefresh | WakeReason::Probe => false,
-            WakeReason::Deadline
-            | WakeReason::AttemptTimeout
-            | WakeReason::Backoff
-            | WakeReason::LockWait
-            | WakeReason::Heartbeat
-            | WakeReason::Batch => true,
-        };
-        if waits {
-            found.push(violation(Anomaly::LeftTimer, format!("{name} waits: {wakeup:?}")));
-        }
+    if let Some(wakeup) = core.poll_timeout()
+        && is_for_something(wakeup.reason)
+    {
+        found.push(violation(Anomaly::LeftTimer, format!("{name} waits: {wakeup:?}")));
     }
     found
+}
+
+/// Whether a timer waits for something that is under way, rather than looking after PD and the stores.
+pub(crate) fn is_for_something(reason: WakeReason) -> bool {
+    match reason {
+        WakeReason::PdRefresh | WakeReason::Probe => false,
+        WakeReason::Deadline
+        | WakeReason::AttemptTimeout
+        | WakeReason::Backoff
+        | WakeReason::LockWait
+        | WakeReason::Heartbeat
+        | WakeReason::Batch => true,
+    }
 }
 
 /// Anything that a world can count and that has to be none: tasks, messages, commands, waiters.

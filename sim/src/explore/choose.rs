@@ -16,12 +16,11 @@
 //! reaches a server, as late as can be. Both only add to what has to be in order: what is left out would
 //! be judged less strictly.
 
-use anatase_core::WakeReason;
-
 use super::client::{Client, Stage};
 use super::state::{Leg, State};
 use super::step::{Blow, Step, Strike, next_wakeup};
 use super::{Fault, Mode};
+use crate::check::residue::is_for_something;
 use crate::network::What;
 
 /// Which faults there are.
@@ -49,15 +48,7 @@ fn is_at_rest(client: &Client) -> bool {
 
 /// The next timer of its core is for something that is under way.
 fn waits(client: &Client) -> bool {
-    client.core.poll_timeout().is_some_and(|wakeup| match wakeup.reason {
-        WakeReason::PdRefresh | WakeReason::Probe => false,
-        WakeReason::Deadline
-        | WakeReason::AttemptTimeout
-        | WakeReason::Backoff
-        | WakeReason::LockWait
-        | WakeReason::Heartbeat
-        | WakeReason::Batch => true,
-    })
+    client.core.poll_timeout().is_some_and(|wakeup| is_for_something(wakeup.reason))
 }
 
 fn is_due(state: &State, client: &Client) -> bool {

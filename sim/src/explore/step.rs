@@ -13,7 +13,7 @@ use super::state::{Flight, Leg, State};
 use super::{ORIGIN_MS, Sabotage, describe};
 use crate::check::{Anomaly, Violation};
 use crate::fault::Side;
-use crate::network::What;
+use crate::network::{What, host};
 use crate::serve::{self, Fared};
 
 /// A step from one state to the next. What is numbered is numbered as in the state it starts from.
@@ -442,9 +442,8 @@ fn heard(result: Result<Response, anatase_cluster::Failure>) -> Option<Result<Re
 }
 
 fn side_at(cluster: &Cluster, address: &str) -> Side {
-    let host = |url: &str| url.split_once("://").map_or(url, |(_, host)| host).to_owned();
     let wanted = host(address);
-    if let Some(store) = cluster.store_at(&wanted) {
+    if let Some(store) = cluster.store_at(wanted) {
         return Side::Store(store);
     }
     let member = cluster.pd_members().iter().position(|member| host(&member.url) == wanted);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anatase_client::{
-    Bytes, Error, Instant, RawClient, Result, Snapshot, Timestamp, TransactionClient,
+    Bytes, Error, Instant, KvPair, RawClient, Result, Snapshot, Timestamp, TransactionClient,
     TransactionOptions,
 };
 
@@ -19,8 +19,8 @@ pub use self::snapshot::{Range, RecordedSnapshot};
 pub use self::transaction::{LockAs, RecordedSavepoint, RecordedTransaction};
 use crate::client::SimClient;
 use crate::history::{
-    History, Id, Mode, Outcome, RegisterAnswer, RegisterCall, RegisterOp, SnapshotRead, Step,
-    Transaction as Told, What,
+    Held, History, Id, Mode, Outcome, RegisterAnswer, RegisterCall, RegisterOp, Scan, SnapshotRead,
+    Step, Transaction as Told, What,
 };
 
 /// A history that is still being written.
@@ -258,6 +258,34 @@ impl Open {
         }
     }
 
+    /// One call of something that may make many.
+    async fn call<T>(&self, call: impl IntoFuture<Output = Result<T>>) -> Result<T> {
+        self.prolong();
+        let told = call.await;
+        self.settle();
+        told.map_err(|error| self.failed(error))
+    }
+
+    fn read(&self, key: &Bytes, value: &Held) {
+        self.step(Step::Read { key: key.clone(), value: value.clone() });
+    }
+
+    /// A range was read: what was found, as plain pairs.
+    fn scanned(
+        &self,
+        range: &Range,
+        limit: u32,
+        reverse: bool,
+        pairs: Vec<KvPair>,
+    ) -> Vec<(Bytes, Bytes)> {
+        let plain = |pair: KvPair| (pair.key().clone().into(), pair.into_value());
+        let pairs: Vec<(Bytes, Bytes)> = pairs.into_iter().map(plain).collect();
+        let (start, end) = (range.start.clone(), range.end.clone());
+        let (limit, key_only) = (limit as usize, false);
+        self.step(Step::Scan(Scan { start, end, limit, reverse, key_only, pairs: pairs.clone() }));
+        pairs
+    }
+
     /// Another call is made: it has its own time.
     fn prolong(&self) {
         let until = self.recorder.client.true_now() + self.recorder.patience;
@@ -299,33 +327,14 @@ impl Open {
 }
 
 impl Drop for Open {
+    /// Nobody is there any more to be told.
     fn drop(&mut self) {
         let now = self.recorder.client.true_now();
-        let mut history = open(&self.recorder.ledger);
-        history.end(self.id, now);
-        self.close(&mut history);
-    }
-}
-
-impl Open {
-    /// Nobody is there any more to be told.
-    fn close(&self, history: &mut History) {
-        let Some(entry) = history.entries.get_mut(self.id) else { return };
-        match &mut entry.what {
-            What::Transaction(told) if told.outcome == Outcome::Running => {
-                told.outcome = match told.commit_began {
-                    Some(_) => Outcome::Crashed,
-                    None => Outcome::Aborted,
-                };
-            }
-            What::Register(op) if op.answer == RegisterAnswer::Pending => {
-                op.answer = RegisterAnswer::Undetermined;
-            }
-            What::Transaction(_)
-            | What::Register(_)
-            | What::Snapshot(_)
-            | What::Timestamp(_)
-            | What::Other(_) => {}
+        if let Some(entry) = open(&self.recorder.ledger).entries.get_mut(self.id) {
+            entry.give_up(now, |told| match told.commit_began {
+                Some(_) => Outcome::Crashed,
+                None => Outcome::Aborted,
+            });
         }
     }
 }

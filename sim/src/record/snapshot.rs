@@ -3,7 +3,7 @@
 use anatase_client::{BoundRange, Bytes, Result, Snapshot};
 
 use super::Open;
-use crate::history::{Held, Scan, Step};
+use crate::history::Held;
 
 /// A snapshot whose every read is written down.
 #[derive(Debug)]
@@ -17,29 +17,20 @@ impl RecordedSnapshot {
         Self { snapshot, entry }
     }
 
-    async fn call<T>(&self, call: impl IntoFuture<Output = Result<T>>) -> Result<T> {
-        self.entry.prolong();
-        let told = call.await;
-        self.entry.settle();
-        told.map_err(|error| self.entry.failed(error))
-    }
-
     /// Reads a key.
     ///
     /// # Errors
     /// Those of the client; likewise below.
     pub async fn get(&self, key: &Bytes) -> Result<Held> {
-        let value = self.call(self.snapshot.get(key.clone())).await?;
-        self.entry.step(Step::Read { key: key.clone(), value: value.clone() });
+        let value = self.entry.call(self.snapshot.get(key.clone())).await?;
+        self.entry.read(key, &value);
         Ok(value)
     }
 
     /// Reads many keys. Values are in the order of the keys.
     pub async fn batch_get(&self, keys: &[Bytes]) -> Result<Vec<Held>> {
-        let values = self.call(self.snapshot.batch_get(keys.iter().cloned())).await?;
-        for (key, value) in keys.iter().zip(&values) {
-            self.entry.step(Step::Read { key: key.clone(), value: value.clone() });
-        }
+        let values = self.entry.call(self.snapshot.batch_get(keys.iter().cloned())).await?;
+        keys.iter().zip(&values).for_each(|(key, value)| self.entry.read(key, value));
         Ok(values)
     }
 
@@ -50,19 +41,12 @@ impl RecordedSnapshot {
         limit: u32,
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let asked = match reverse {
-            false => self.call(self.snapshot.scan(range.bounds(), limit)).await?,
-            true => self.call(self.snapshot.scan_reverse(range.bounds(), limit)).await?,
+        let pairs = match reverse {
+            false => self.entry.call(self.snapshot.scan(range.bounds(), limit)).await?,
+            true => self.entry.call(self.snapshot.scan_reverse(range.bounds(), limit)).await?,
         };
-        let pairs = plain(asked);
-        self.entry.step(range.scan(limit, reverse, pairs.clone()));
-        Ok(pairs)
+        Ok(self.entry.scanned(&range, limit, reverse, pairs))
     }
-}
-
-pub(super) fn plain(pairs: Vec<anatase_client::KvPair>) -> Vec<(Bytes, Bytes)> {
-    let plain = |pair: anatase_client::KvPair| (pair.key().clone().into(), pair.into_value());
-    pairs.into_iter().map(plain).collect()
 }
 
 /// A range of keys from one to before another; without an end if that is empty.
@@ -89,10 +73,5 @@ impl Range {
             true => BoundRange::range_from(self.start.clone()),
             false => (self.start.clone()..self.end.clone()).into(),
         }
-    }
-
-    pub(super) fn scan(&self, limit: u32, reverse: bool, pairs: Vec<(Bytes, Bytes)>) -> Step {
-        let (start, end) = (self.start.clone(), self.end.clone());
-        Step::Scan(Scan { start, end, limit: limit as usize, reverse, key_only: false, pairs })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anatase_client::{Bytes, CommitOutcome, LockedKey, Result, Savepoint, Timestamp, Transaction};
 
 use super::Open;
-use super::snapshot::{Range, plain};
+use super::snapshot::Range;
 use crate::history::{Held, Id, Mode, Outcome, Step, encode_list};
 
 /// A transaction whose every step is written down. Dropping it rolls it back.
@@ -30,29 +30,20 @@ impl RecordedTransaction {
         self.entry.id
     }
 
-    async fn call<T>(&self, call: impl IntoFuture<Output = Result<T>>) -> Result<T> {
-        self.entry.prolong();
-        let told = call.await;
-        self.entry.settle();
-        told.map_err(|error| self.entry.failed(error))
-    }
-
     /// Reads from the snapshot and the transaction's own writes.
     ///
     /// # Errors
     /// Those of the client; likewise below.
     pub async fn get(&self, key: &Bytes) -> Result<Held> {
-        let value = self.call(self.txn.get(key.clone())).await?;
-        self.entry.step(Step::Read { key: key.clone(), value: value.clone() });
+        let value = self.entry.call(self.txn.get(key.clone())).await?;
+        self.entry.read(key, &value);
         Ok(value)
     }
 
     /// The same of many. Values are in the order of the keys.
     pub async fn batch_get(&self, keys: &[Bytes]) -> Result<Vec<Held>> {
-        let values = self.call(self.txn.batch_get(keys.iter().cloned())).await?;
-        for (key, value) in keys.iter().zip(&values) {
-            self.entry.step(Step::Read { key: key.clone(), value: value.clone() });
-        }
+        let values = self.entry.call(self.txn.batch_get(keys.iter().cloned())).await?;
+        keys.iter().zip(&values).for_each(|(key, value)| self.entry.read(key, value));
         Ok(values)
     }
 
@@ -63,19 +54,17 @@ impl RecordedTransaction {
         limit: u32,
         reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let asked = match reverse {
-            false => self.call(self.txn.scan(range.bounds(), limit)).await?,
-            true => self.call(self.txn.scan_reverse(range.bounds(), limit)).await?,
+        let pairs = match reverse {
+            false => self.entry.call(self.txn.scan(range.bounds(), limit)).await?,
+            true => self.entry.call(self.txn.scan_reverse(range.bounds(), limit)).await?,
         };
-        let pairs = plain(asked);
-        self.entry.step(range.scan(limit, reverse, pairs.clone()));
-        Ok(pairs)
+        Ok(self.entry.scanned(&range, limit, reverse, pairs))
     }
 
     /// Locks keys, all at once, and reads what they hold now; an optimistic transaction reads from its
     /// snapshot and finds out at its commit.
     pub async fn lock_and_read(&self, keys: &[Bytes]) -> Result<Vec<Held>> {
-        let values = self.call(self.txn.batch_get_for_update(keys.iter().cloned())).await?;
+        let values = self.entry.call(self.txn.batch_get_for_update(keys.iter().cloned())).await?;
         self.read_locked(keys, &values);
         Ok(values)
     }
@@ -104,7 +93,7 @@ impl RecordedTransaction {
                 values.clear();
             }
             for key in keys {
-                values.push(self.call(self.txn.get_for_update(key.clone())).await?);
+                values.push(self.entry.call(self.txn.get_for_update(key.clone())).await?);
             }
         }
         Ok(values)
@@ -137,7 +126,7 @@ impl RecordedTransaction {
         if how.check_existence {
             request = request.check_existence();
         }
-        let told = self.call(request).await?;
+        let told = self.entry.call(request).await?;
         for locked in told.iter().filter(|locked| locked.locked) {
             let key = Bytes::from(locked.key.clone());
             self.entry.step(Step::Lock { key: key.clone(), for_update_ts: None });
@@ -183,7 +172,7 @@ impl RecordedTransaction {
 
     /// Locks keys without reading them.
     pub async fn lock(&self, keys: &[Bytes]) -> Result<()> {
-        self.call(self.txn.lock_keys(keys.iter().cloned())).await?;
+        self.entry.call(self.txn.lock_keys(keys.iter().cloned())).await?;
         for key in keys {
             self.entry.step(Step::Lock { key: key.clone(), for_update_ts: None });
         }
@@ -193,8 +182,8 @@ impl RecordedTransaction {
     /// Writes a key, or deletes it.
     pub async fn write(&self, key: &Bytes, value: Held) -> Result<()> {
         match value.clone() {
-            Some(value) => self.call(self.txn.put(key.clone(), value)).await?,
-            None => self.call(self.txn.delete(key.clone())).await?,
+            Some(value) => self.entry.call(self.txn.put(key.clone(), value)).await?,
+            None => self.entry.call(self.txn.delete(key.clone())).await?,
         }
         self.entry.step(Step::Write { key: key.clone(), value });
         Ok(())
@@ -202,7 +191,7 @@ impl RecordedTransaction {
 
     /// Writes a key on condition that there is none.
     pub async fn insert(&self, key: &Bytes, value: Bytes) -> Result<()> {
-        self.call(self.txn.insert(key.clone(), value.clone())).await?;
+        self.entry.call(self.txn.insert(key.clone(), value.clone())).await?;
         self.entry.step(Step::Insert { key: key.clone(), value });
         Ok(())
     }
@@ -212,7 +201,7 @@ impl RecordedTransaction {
         let mut list = list.to_vec();
         list.push(element);
         let value = encode_list(&list);
-        self.call(self.txn.put(key.clone(), value.clone())).await?;
+        self.entry.call(self.txn.put(key.clone(), value.clone())).await?;
         self.entry.step(Step::Append { key: key.clone(), element, value });
         Ok(())
     }

@@ -1,14 +1,11 @@
 //! Scenarios for quickcheck.
 
-#[cfg(feature = "quickcheck")]
 use quickcheck::{Arbitrary, Gen};
 
-#[cfg(feature = "quickcheck")]
 use super::{Scenario, shrink};
 
 /// Drawn from a seed, so that each that fails can be named in one number; smaller ones by the rules of
 /// [`shrink()`](super::shrink()).
-#[cfg(feature = "quickcheck")]
 impl Arbitrary for Scenario {
     fn arbitrary(g: &mut Gen) -> Self {
         Self::of_seed(u64::arbitrary(g))

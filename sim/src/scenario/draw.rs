@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::entropy::{Entropy, Purpose, Seeded, Stream, Tape};
-use crate::profile::{Network, Profile};
+use crate::profile::Profile;
 use crate::scenario::{Choices, Knobs, Program, Scenario, Shape, Way};
 use crate::workload::Work;
 
@@ -58,7 +58,7 @@ impl Scenario {
     pub fn draw(entropy: &mut dyn Entropy, choices: Choices) -> Self {
         let temper = Dice(entropy).below(TEMPER, 5);
         let profile = match temper {
-            0 => Profile { network: Network::calm(), nemesis: Vec::new() },
+            0 => Profile::calm(),
             1 => Profile::rough(),
             _ => Profile::swarm(entropy),
         };
@@ -109,8 +109,7 @@ impl Scenario {
     /// Each knob is turned in a part of the scenarios.
     fn knobs(dice: &mut Dice<'_>) -> Knobs {
         let usual = Knobs::default();
-        let mut turned =
-            |n: u64, of: u32| (dice.below(KNOBS + n, of) + 1).checked_sub(of) == Some(0);
+        let mut turned = |n: u64, of: u32| dice.below(KNOBS + n, of) + 1 == of;
         Knobs {
             timeout_ms: match (turned(0, 4), turned(12, 4)) {
                 (true, _) => 2_000,

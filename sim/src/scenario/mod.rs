@@ -19,6 +19,7 @@
 //! 4. **Judged**: by all [checkers](crate::check) and by what each workload knows of its data; nothing may
 //!    be left anywhere.
 
+#[cfg(feature = "quickcheck")]
 mod arbitrary;
 mod draw;
 mod report;
@@ -221,6 +222,17 @@ impl Way {
             Self::PessimisticAsync => pessimistic().use_async_commit(),
             Self::PessimisticOnePhase => pessimistic().use_async_commit().try_one_pc(),
             Self::Causal => optimistic().use_async_commit().causal_consistency(),
+        }
+    }
+
+    /// The same way to commit, with keys locked before.
+    #[must_use]
+    pub fn with_locks(self) -> Self {
+        match self {
+            Self::TwoPhase | Self::Pessimistic => Self::Pessimistic,
+            Self::Async | Self::Causal | Self::PessimisticAsync => Self::PessimisticAsync,
+            Self::OnePhase | Self::PessimisticOnePhase => Self::PessimisticOnePhase,
+            Self::Fair => Self::Fair,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::entropy::{Entropy, Seeded, Tape};
 use crate::history::{History, Outcome};
 use crate::record::{Range, Recorder};
 use crate::sim::{Sim, SimConfig, Stalled};
-use crate::workload::{Post, Stage, Work};
+use crate::workload::{Post, Stage};
 use crate::{Ledger, SimClient};
 
 /// All that has to end after the world was healed ends within this: the longest round of a workload, and
@@ -198,10 +198,10 @@ impl<'a> Run<'a> {
         let demand = liveness::Demand { well, ..liveness::Demand::new(healed, self.sim.instant()) };
         let mut found = check::history(&history, &truth);
         found.extend(liveness::check(&history, demand));
-        let works: BTreeSet<Work> = self.scenario.programs.iter().map(|it| it.work).collect();
         let mut tally = Tally::of(&history);
-        for work in works {
-            work.judge(self.scenario, &history, &truth, &mut found, &mut tally);
+        let resolved = truth.resolved();
+        for work in &self.stage.works {
+            work.judge(self.scenario, &history, &resolved, &mut found, &mut tally);
         }
         self.report.violations.extend(found);
         self.report.tally = tally;
@@ -212,9 +212,9 @@ impl<'a> Run<'a> {
     }
 
     fn report(mut self) -> Report {
-        let mut report = self.report;
+        let history = self.history();
+        let mut report = Report { history, ..self.report };
         report.log = self.sim.take_log();
-        report.history = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.digest = self.sim.digest();
         report.stats = self.sim.stats();
         report.simulated = self.sim.now();

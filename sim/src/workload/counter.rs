@@ -7,16 +7,10 @@ use super::{Desk, Work, broken, encode, number};
 use crate::check::Violation;
 use crate::check::truth::{Effect, Truth};
 use crate::history::text;
-use crate::scenario::Way;
 
 pub(super) async fn round(desk: &Desk) -> Result<()> {
     // Who does not lock does not wait.
-    let way = match desk.way() {
-        Way::TwoPhase => Way::Pessimistic,
-        Way::Async | Way::Causal => Way::PessimisticAsync,
-        Way::OnePhase => Way::PessimisticOnePhase,
-        way => way,
-    };
+    let way = desk.way().with_locks();
     let chosen = desk.some(desk.stage.keys.min(4), 4);
     let keys: Vec<Bytes> = chosen.iter().map(|n| desk.key(Work::Counter, *n)).collect();
     let txn = desk.begin(way).await?;
@@ -35,7 +29,7 @@ pub(super) async fn round(desk: &Desk) -> Result<()> {
 
 /// The nth version of a counter is n.
 pub(super) fn judge(work: Work, truth: &Truth, found: &mut Vec<Violation>) {
-    for (key, versions) in &truth.resolved().versions {
+    for (key, versions) in &truth.versions {
         if !key.starts_with(work.prefix().as_bytes()) {
             continue;
         }

@@ -215,7 +215,8 @@ impl Work {
         matches!(self, Self::Patient | Self::Mortal | Self::Hasty)
     }
 
-    /// What the workload itself knows of its data, once all is over.
+    /// What the workload itself knows of its data, once all is over. `truth` is
+    /// [resolved](Truth::resolved).
     pub(crate) fn judge(
         self,
         scenario: &Scenario,
@@ -270,7 +271,6 @@ fn encode(number: i64) -> Held {
 
 /// The data of a workload, commit by commit: tells `see` what is there after each.
 fn replay(prefix: &str, truth: &Truth, mut see: impl FnMut(u64, &BTreeMap<Bytes, Bytes>)) {
-    let truth = truth.resolved();
     let mut commits: BTreeMap<u64, Vec<(&Bytes, &Version)>> = BTreeMap::new();
     for (key, versions) in &truth.versions {
         if key.starts_with(prefix.as_bytes()) {

@@ -8,15 +8,10 @@ use anatase_client::{Bytes, Result};
 use super::{Desk, Work, broken, encode, number};
 use crate::check::Violation;
 use crate::history::{Entry, History, Outcome, Step, Transaction};
-use crate::scenario::{Scenario, Way};
+use crate::scenario::Scenario;
 
 pub(super) async fn round(desk: &Desk) -> Result<()> {
-    let way = match desk.way() {
-        Way::TwoPhase => Way::Pessimistic,
-        Way::Async | Way::Causal => Way::PessimisticAsync,
-        Way::OnePhase => Way::PessimisticOnePhase,
-        way => way,
-    };
+    let way = desk.way().with_locks();
     let keys: Vec<Bytes> = (0..2).map(|n| desk.key(Work::Patient, n)).collect();
     let txn = desk.begin(way).await?;
     let held = desk.read_to_write(&txn, way, &keys).await?;
